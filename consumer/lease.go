@@ -1,0 +1,184 @@
+package consumer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/ensue-io/ensue/event"
+	"github.com/ensue-io/ensue/eventlog"
+)
+
+// DefaultTTL is how long a lease lasts after its last renewal unless it says otherwise.
+const DefaultTTL = 15 * time.Second
+
+// Holder is who holds a lease.
+type Holder struct {
+	Token   event.ID  `json:"token"` // this holding; a new one each time
+	Host    string    `json:"host"`
+	PID     int       `json:"pid"`
+	Started string    `json:"started,omitempty"` // when the operating system says that the process started, so that a reused PID is noticed
+	Epoch   int64     `json:"epoch"`             // grows with each change of holder
+	Since   time.Time `json:"since"`
+	Until   time.Time `json:"until"`
+}
+
+func (h Holder) String() string { return fmt.Sprintf("process %d on %s", h.PID, h.Host) }
+
+// ErrLeaseLost means that somebody else holds the lease now; whoever lost it must stop what the lease was for.
+var ErrLeaseLost = errors.New("consumer: the lease was lost")
+
+// Lease is the right to run a consumer, kept as an entry of its home log. Whoever writes under it puts Write into the
+// same append, which renews the lease and fails the append when the lease has another holder: a worker that was stopped
+// and continued cannot write.
+type Lease struct {
+	log    eventlog.Log
+	key    string
+	holder Holder
+	ttl    time.Duration
+	now    func() time.Time
+	rev    eventlog.Revision
+}
+
+// LeaseOptions change how a lease is taken. The zero value is useful.
+type LeaseOptions struct {
+	TTL    time.Duration    // default DefaultTTL
+	Now    func() time.Time // the store's clock; default time.Now
+	Logger *slog.Logger     // told who is waited for; default slog.Default()
+}
+
+// Acquire waits until the lease is free and takes it. A holder that is a process of this machine which has ended is
+// not waited for.
+func Acquire(ctx context.Context, log eventlog.Log, name string, o LeaseOptions) (*Lease, error) {
+	if o.TTL <= 0 {
+		o.TTL = DefaultTTL
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	l := &Lease{log: log, key: name, ttl: o.TTL, now: o.Now, holder: Holder{Token: event.NewID(), Host: host, PID: os.Getpid(), Started: processStart(os.Getpid())}}
+	told := ""
+	for {
+		current, rev, err := readLease(ctx, log, name)
+		if err != nil {
+			return nil, err
+		}
+		now := o.Now()
+		if rev == 0 || !now.Before(current.Until) || current.Host == host && ended(current) {
+			l.holder.Epoch, l.holder.Since, l.rev = current.Epoch+1, event.Micro(now), rev
+			if rev == 0 {
+				l.rev = eventlog.NoEntry
+			}
+			err := l.Renew(ctx)
+			if err == nil {
+				return l, nil
+			}
+			if !errors.Is(err, ErrLeaseLost) {
+				return nil, err
+			}
+			continue // somebody was faster
+		}
+		if who := current.String(); who != told {
+			told = who
+			o.Logger.Warn("waiting for the lease", "lease", name, "holder", who, "since", current.Since, "until", current.Until)
+		}
+		if err := Sleep(ctx, min(current.Until.Sub(now), o.TTL/10)+time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// Leases lists the leases of a log and who holds them.
+func Leases(ctx context.Context, log eventlog.Log) (map[string]Holder, error) {
+	holders := map[string]Holder{}
+	for e, err := range log.Entries(ctx, eventlog.EntryQuery{Kind: eventlog.Lease}) {
+		if err != nil {
+			return nil, err
+		}
+		var h Holder
+		if err := json.Unmarshal(e.Value, &h); err != nil {
+			return nil, fmt.Errorf("consumer: lease %q: %w", e.Key, err)
+		}
+		holders[e.Key] = h
+	}
+	return holders, nil
+}
+
+func readLease(ctx context.Context, log eventlog.Log, name string) (Holder, eventlog.Revision, error) {
+	var h Holder
+	var rev eventlog.Revision
+	for e, err := range log.Entries(ctx, eventlog.EntryQuery{Kind: eventlog.Lease, Keys: []string{name}}) {
+		if err != nil {
+			return h, 0, fmt.Errorf("consumer: read lease %q: %w", name, err)
+		}
+		if err := json.Unmarshal(e.Value, &h); err != nil {
+			return h, 0, fmt.Errorf("consumer: lease %q: %w", name, err)
+		}
+		rev = e.Revision
+	}
+	return h, rev, nil
+}
+
+// Holder returns who holds the lease: this worker, as of its last renewal.
+func (l *Lease) Holder() Holder { return l.holder }
+
+// TTL returns how long the lease lasts after a renewal.
+func (l *Lease) TTL() time.Duration { return l.ttl }
+
+// Write returns the write that renews the lease and fences the append that it is part of. Appends under one lease must
+// follow each other: each needs the revision that the one before it returned.
+func (l *Lease) Write() eventlog.Put {
+	l.holder.Until = event.Micro(l.now().Add(l.ttl))
+	value, err := json.Marshal(l.holder)
+	if err != nil {
+		panic(err) // a Holder has nothing that JSON cannot hold
+	}
+	return eventlog.Put{Entry: eventlog.Entry{Kind: eventlog.Lease, Key: l.key, Value: value, Due: l.holder.Until}, Expect: l.rev}
+}
+
+// Renewed takes note of the revision that an append with Write returned.
+func (l *Lease) Renewed(rev eventlog.Revision) { l.rev = rev }
+
+// Lost tells whether an append failed because the lease has another holder.
+func (l *Lease) Lost(err error) bool {
+	var conflict *eventlog.EntryConflictError
+	return errors.As(err, &conflict) && conflict.Kind == eventlog.Lease && conflict.Key == l.key
+}
+
+// Renew renews the lease in an append of its own.
+func (l *Lease) Renew(ctx context.Context) error {
+	done, err := l.log.Append(ctx, l.Write())
+	if err != nil {
+		if l.Lost(err) {
+			return fmt.Errorf("%w: %q: %w", ErrLeaseLost, l.key, err)
+		}
+		return fmt.Errorf("consumer: renew lease %q: %w", l.key, err)
+	}
+	l.Renewed(done.Results[0].Revision)
+	return nil
+}
+
+// Release gives the lease up, so that the next worker need not wait for its end.
+func (l *Lease) Release(ctx context.Context) error {
+	l.holder.Until = event.Micro(l.now())
+	value, err := json.Marshal(l.holder)
+	if err != nil {
+		return err
+	}
+	_, err = l.log.Append(ctx, eventlog.Put{Entry: eventlog.Entry{Kind: eventlog.Lease, Key: l.key, Value: value}, Expect: l.rev})
+	if err != nil && !l.Lost(err) {
+		return fmt.Errorf("consumer: release lease %q: %w", l.key, err)
+	}
+	return nil
+}

@@ -1,0 +1,88 @@
+package event
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// ID identifies an event, and everything else that needs an identity of its own: a command, a log, a lease's owner.
+// It is a UUID (RFC 9562); the zero ID means "none".
+type ID [16]byte
+
+// NewID returns a new UUIDv7: unique, and growing with time, which keeps indexes on it compact.
+func NewID() ID {
+	id, err := uuid.NewV7()
+	if err != nil {
+		panic(fmt.Sprintf("event: the operating system gave no random bytes: %v", err)) // crypto/rand never fails on supported systems
+	}
+	return ID(id)
+}
+
+// DeriveID returns the UUIDv5 of a list of parts: the same parts give the same ID, in every process and for ever.
+// Every part is preceded by its length, so that ("a", "b-c") and ("a-b", "c") differ.
+func DeriveID(parts ...string) ID {
+	n := 0
+	for _, p := range parts {
+		n += 8 + len(p)
+	}
+	name := make([]byte, 0, n)
+	for _, p := range parts {
+		name = binary.BigEndian.AppendUint64(name, uint64(len(p)))
+		name = append(name, p...)
+	}
+	return ID(uuid.NewSHA1(derived, name))
+}
+
+// derived is the namespace of all derived IDs; it must never change, since IDs of commands depend on it.
+var derived = uuid.MustParse("6a0f6cf2-5d0c-5c58-9d53-1d1a4c7f2f1e")
+
+// ParseID reads the canonical form of a UUID (xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx).
+func ParseID(s string) (ID, error) {
+	if len(s) != 36 {
+		return ID{}, fmt.Errorf("event: %q is not a UUID of the form xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", s)
+	}
+	id, err := uuid.Parse(s)
+	if err != nil {
+		return ID{}, fmt.Errorf("event: %q is not a UUID: %w", s, err)
+	}
+	return ID(id), nil
+}
+
+// IsZero tells whether id is the zero ID, "none".
+func (id ID) IsZero() bool { return id == ID{} }
+
+// String returns the canonical form.
+func (id ID) String() string { return uuid.UUID(id).String() }
+
+// MarshalText implements encoding.TextMarshaler; the zero ID is the empty text.
+func (id ID) MarshalText() ([]byte, error) {
+	if id.IsZero() {
+		return nil, nil
+	}
+	return uuid.UUID(id).MarshalText()
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (id *ID) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*id = ID{}
+		return nil
+	}
+	parsed, err := ParseID(string(text))
+	if err != nil {
+		return err
+	}
+	*id = parsed
+	return nil
+}
+
+// Micro cuts a time to what every store keeps: microseconds, in UTC, without a monotonic reading.
+func Micro(t time.Time) time.Time {
+	if t.IsZero() {
+		return time.Time{}
+	}
+	return time.UnixMicro(t.UnixMicro()).UTC()
+}

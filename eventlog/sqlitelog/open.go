@@ -1,0 +1,324 @@
+package sqlitelog
+
+import (
+	"bytes"
+	"context"
+	"database/sql/driver"
+	"embed"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ensue-io/ensue/eventlog"
+)
+
+// applicationID marks a file as ours: "ENSU".
+const applicationID = 0x454e5355
+
+// oldestSQLite is the first release without the error by which a write-ahead log could be reset under a reader's feet,
+// https://sqlite.org/wal.html.
+var oldestSQLite = [3]int{3, 51, 3}
+
+//go:embed sql/*.sql
+var migrationFiles embed.FS
+
+// migrations returns the scripts that make and change the tables: the n-th leads to schema version n.
+func migrations() ([]string, error) {
+	names, err := fs.Glob(migrationFiles, "sql/*.sql")
+	if err != nil {
+		return nil, err
+	}
+	slices.Sort(names)
+	scripts := make([]string, len(names))
+	for i, name := range names {
+		if !strings.HasPrefix(name, fmt.Sprintf("sql/%04d_", i+1)) {
+			return nil, fmt.Errorf("sqlitelog: migration %s is not number %d", name, i+1)
+		}
+		text, err := migrationFiles.ReadFile(name)
+		if err != nil {
+			return nil, err
+		}
+		scripts[i] = string(text)
+	}
+	return scripts, nil
+}
+
+// Open opens a file, and makes it if it does not exist, readable and writable for its owner alone. A file that is not
+// ours, cut off or damaged is an *eventlog.CorruptError, one of a newer program a *NewerError; such a file is not
+// changed.
+func Open(ctx context.Context, path string, o Options) (_ *File, err error) {
+	o = o.withDefaults()
+	if path, err = filepath.Abs(path); err != nil {
+		return nil, fmt.Errorf("sqlitelog: %w", err)
+	}
+	scripts, err := migrations()
+	if err != nil {
+		return nil, err
+	}
+	if err := inspect(ctx, path, o, len(scripts)); err != nil {
+		return nil, err
+	}
+	f := &File{path: path, options: o, logs: map[string]*Log{}}
+	f.ending, f.end = context.WithCancel(context.Background()) //nolint:gosec // called by Close
+	if o.ReadOnly {
+		f.readers = newPool(o.Readers, f.ending, dsn(path, readOnlyMode(path), "temp_store(MEMORY)", "query_only(1)"))
+		if err := f.readers.use(ctx, func(c *conn) error { return checkVersion(c, path, len(scripts), false) }); err != nil {
+			return nil, errors.Join(explain(path, "open", err), f.Close())
+		}
+		return f, nil
+	}
+	level := "FULL"
+	if o.Normal {
+		level = "NORMAL"
+	}
+	pragmas := append([]string{
+		fmt.Sprintf("busy_timeout(%d)", o.BusyTimeout.Milliseconds()),
+		"synchronous(" + level + ")",
+		"fullfsync(1)", // macOS, where fsync alone does not reach the medium
+		"temp_store(MEMORY)",
+		fmt.Sprintf("cache_size(-%d)", o.CacheBytes>>10),
+		"wal_autocheckpoint(4000)",
+		"journal_size_limit(67108864)",
+	}, o.hooks.open...)
+	c, err := connect(ctx, dsn(path, "mode=rw", pragmas...))
+	if err != nil {
+		return nil, explain(path, "open", err)
+	}
+	if err := prepareFile(ctx, c, path, o, scripts); err != nil {
+		return nil, errors.Join(explain(path, "open", err), c.close())
+	}
+	f.readers = newPool(o.Readers, f.ending, dsn(path, "mode=rw", "busy_timeout(1000)", "temp_store(MEMORY)", "query_only(1)"))
+	f.writer = startWriter(path, c, o.Now, &f.stats, func(l *Log, head int64) { l.head.advance(head) }, o.hooks)
+	return f, nil
+}
+
+// prepareFile brings the file to this program's schema and into WAL mode.
+func prepareFile(ctx context.Context, c *conn, path string, o Options, scripts []string) error {
+	if err := checkSQLite(c); err != nil {
+		return err
+	}
+	if err := checkVersion(c, path, len(scripts), true); err != nil {
+		return err
+	}
+	if err := migrate(c, path, scripts, o); err != nil {
+		return err
+	}
+	return setWAL(ctx, c, path, o.BusyTimeout)
+}
+
+// inspect looks at the file with nothing but reads, so that one that is refused stays as it is. A file that is to be
+// made is made, empty.
+func inspect(ctx context.Context, path string, o Options, known int) error {
+	corrupt := func(format string, args ...any) error {
+		return &eventlog.CorruptError{Address: path, Reason: fmt.Sprintf(format, args...)}
+	}
+	info, err := os.Stat(path)
+	if errors.Is(err, fs.ErrNotExist) && !o.ReadOnly && !o.MustExist {
+		made, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+		if errors.Is(err, fs.ErrExist) {
+			return nil // by another process, just now
+		}
+		if err != nil {
+			return fmt.Errorf("sqlitelog: make the file: %w", readOnlyMedium(err))
+		}
+		return made.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("sqlitelog: %w", err)
+	}
+	if info.IsDir() {
+		return corrupt("is a folder; give the name of a file in it")
+	}
+	wal := int64(0)
+	if w, err := os.Stat(path + "-wal"); err == nil {
+		wal = w.Size()
+	}
+	if info.Size() == 0 {
+		if wal > 0 {
+			return corrupt("is empty, while its write-ahead log is not: the file was cut off; restore it from a backup")
+		}
+		if o.ReadOnly || o.MustExist {
+			return corrupt("is empty; nothing was ever written to it")
+		}
+		return nil
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return fmt.Errorf("sqlitelog: %w", err)
+	}
+	defer file.Close()
+	header := make([]byte, 100) // https://sqlite.org/fileformat2.html#the_database_header
+	if _, err := io.ReadFull(file, header); err != nil || !bytes.HasPrefix(header, []byte("SQLite format 3\x00")) {
+		return corrupt("is no SQLite file; give the name of another, or remove it")
+	}
+	if id := binary.BigEndian.Uint32(header[68:]); id != applicationID {
+		return corrupt("is a SQLite file of another program (application id %#x, ours is %#x); give the name of another", id, uint32(applicationID))
+	}
+	if v := int(binary.BigEndian.Uint32(header[60:])); v > known {
+		return &NewerError{Path: path, Version: v, Known: known}
+	}
+	pageSize, pages := int64(binary.BigEndian.Uint16(header[16:])), int64(binary.BigEndian.Uint32(header[28:]))
+	if pageSize == 1 {
+		pageSize = 65536
+	}
+	if wal == 0 {
+		if info.Size() < pageSize*pages {
+			return corrupt("is cut off: %d bytes of %d are there; restore it from a backup", info.Size(), pageSize*pages)
+		}
+		return nil
+	}
+	// The newest state is in the write-ahead log. A connection that may not write reads it and leaves both as they are.
+	c, err := connect(ctx, dsn(path, "mode=ro", "busy_timeout(5000)", "query_only(1)"))
+	if err != nil {
+		return explain(path, "open", err)
+	}
+	return explain(path, "open", errors.Join(checkVersion(c, path, known, false), c.close()))
+}
+
+func readOnlyMedium(err error) error {
+	if errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), "read-only file system") {
+		return fmt.Errorf("%w: %w", eventlog.ErrReadOnly, err)
+	}
+	return err
+}
+
+// readOnlyMode returns how to open a file without writing to it. SQLite wants to make a file beside one in WAL mode,
+// also to read it; where it can't, because the folder is read-only and nobody has the file open, it is told that the
+// file does not change.
+func readOnlyMode(path string) string {
+	for _, suffix := range []string{"-wal", "-shm"} {
+		if _, err := os.Stat(path + suffix); err == nil {
+			return "mode=ro"
+		}
+	}
+	probe, err := os.CreateTemp(filepath.Dir(path), ".ensue-*")
+	if err != nil {
+		return "mode=ro&immutable=1"
+	}
+	_ = probe.Close()
+	_ = os.Remove(probe.Name())
+	return "mode=ro"
+}
+
+// checkSQLite refuses a SQLite with a known error.
+func checkSQLite(c *conn) error {
+	var version string
+	err := c.query(`SELECT sqlite_version()`, func(row []driver.Value) error {
+		version, _ = row[0].(string)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var have [3]int
+	for i, part := range strings.SplitN(version, ".", 3) {
+		have[i], _ = strconv.Atoi(part)
+	}
+	if slices.Compare(have[:], oldestSQLite[:]) < 0 {
+		return fmt.Errorf("sqlitelog: SQLite %s can damage files in WAL mode; update modernc.org/sqlite to one with SQLite %d.%d.%d or later", version, oldestSQLite[0], oldestSQLite[1], oldestSQLite[2])
+	}
+	return nil
+}
+
+// checkVersion tells whether the file is one that this program can use.
+func checkVersion(c *conn, path string, known int, mayBeNew bool) error {
+	version, err := one(c, `PRAGMA user_version`)
+	if err != nil {
+		return err
+	}
+	id, err := one(c, `PRAGMA application_id`)
+	if err != nil {
+		return err
+	}
+	tables, err := one(c, `SELECT count(*) FROM sqlite_schema`)
+	switch {
+	case err != nil:
+		return err
+	case version > int64(known):
+		return &NewerError{Path: path, Version: int(version), Known: known}
+	case mayBeNew && version == 0 && id == 0 && tables == 0:
+		return nil
+	case id != applicationID || version < 1:
+		return &eventlog.CorruptError{Address: path, Reason: "is a SQLite file of another program; give the name of another"}
+	}
+	return nil
+}
+
+// migrate runs the scripts that the file has not seen, in one transaction.
+func migrate(c *conn, path string, scripts []string, o Options) (err error) {
+	version, err := one(c, `PRAGMA user_version`)
+	if err != nil || version == int64(len(scripts)) {
+		return err
+	}
+	if _, err := c.exec(`BEGIN IMMEDIATE`); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_, _ = c.exec(`ROLLBACK`)
+		}
+	}()
+	if err := checkVersion(c, path, len(scripts), true); err != nil { // now that no other process can be at it
+		return err
+	}
+	if version, err = one(c, `PRAGMA user_version`); err != nil {
+		return err
+	}
+	for i := int(version); i < len(scripts); i++ {
+		o.Logger.Debug("sqlitelog: migrate", "file", path, "to", i+1)
+		if _, err := c.dc.(driver.ExecerContext).ExecContext(context.Background(), scripts[i], nil); err != nil {
+			return fmt.Errorf("migrate to schema version %d: %w", i+1, err)
+		}
+	}
+	for _, pragma := range []string{fmt.Sprintf(`PRAGMA application_id = %d`, applicationID), fmt.Sprintf(`PRAGMA user_version = %d`, len(scripts))} {
+		if _, err := c.exec(pragma); err != nil {
+			return err
+		}
+	}
+	_, err = c.exec(`COMMIT`)
+	return err
+}
+
+// setWAL puts the file into WAL mode, where it stays. That needs the file for itself for a moment, for which SQLite
+// does not wait when several processes open a new file at once; so it is tried again.
+func setWAL(ctx context.Context, c *conn, path string, patience time.Duration) error {
+	text := func(query string) (s string, err error) {
+		err = c.query(query, func(row []driver.Value) error {
+			s, _ = row[0].(string)
+			return nil
+		})
+		return s, err
+	}
+	deadline := time.Now().Add(patience)
+	for {
+		mode, err := text(`PRAGMA journal_mode`)
+		if err == nil && mode != "wal" {
+			mode, err = text(`PRAGMA journal_mode = WAL`)
+		}
+		if err == nil && mode == "wal" {
+			return nil
+		}
+		if _, primary := code(err); err != nil && primary != codeBusy && primary != codeLocked {
+			return err
+		}
+		if time.Now().After(deadline) {
+			if err == nil {
+				err = fmt.Errorf("sqlitelog: %s can't be put into WAL mode (it stays in mode %q); its file system may lack shared memory or locks: use a local one", path, mode)
+			}
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+}

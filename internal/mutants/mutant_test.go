@@ -1,0 +1,77 @@
+package main
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+)
+
+const wellFormed = `# why this one
+story: Two: a repeat runs again.
+guarantee: G7
+file: command/receipt.go
+test: ./command -run '^TestG7_A|^Test G7' -race
+
+-- find --
+	if known {
+
+		return
+-- replace --
+-- find --
+x := 1
+-- replace --
+x := 2
+y := 3
+`
+
+func TestParseMutant(t *testing.T) {
+	got, err := parseMutant("receipt", wellFormed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := mutant{
+		name:      "receipt",
+		story:     "Two: a repeat runs again.",
+		guarantee: "G7",
+		file:      "command/receipt.go",
+		test:      []string{"./command", "-run", "^TestG7_A|^Test G7", "-race"},
+		edits:     []edit{{"\tif known {\n\n\t\treturn", ""}, {"x := 1", "x := 2\ny := 3"}},
+	}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got\n%#v, want\n%#v", got, want)
+	}
+}
+
+func TestParseMutantRefuses(t *testing.T) {
+	for name, change := range map[string][2]string{
+		"no find":         {"-- find --", "find"},
+		"no replace":      {"-- replace --", "replace"},
+		"second replace":  {"-- find --\nx := 1\n", ""},
+		"marker's tail":   {"-- replace --", "-- replace -- it"},
+		"empty find":      {"x := 1\n", ""},
+		"same text":       {"x := 2\ny := 3", "x := 1"},
+		"no story":        {"story: Two: a repeat runs again.\n", ""},
+		"empty guarantee": {"G7\n", "\n"},
+		"no test":         {"test:", "# test:"},
+		"twice a key":     {"guarantee: G7\n", "guarantee: G7\nguarantee: G8\n"},
+		"unknown key":     {"guarantee: G7\n", "guarantee: G7\nauthor: me\n"},
+		"open quote":      {"G7' -race", "G7 -race"},
+		"file outside":    {"command/receipt.go", "../receipt.go"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := strings.ReplaceAll(wellFormed, change[0], change[1])
+			if text == wellFormed {
+				t.Fatal("the case changes nothing")
+			}
+			if m, err := parseMutant("m", text); err == nil {
+				t.Errorf("no error, but %#v", m)
+			}
+		})
+	}
+}
+
+func TestNoMutantsIsAnError(t *testing.T) {
+	if _, err := readMutants(t.TempDir()); err == nil {
+		t.Error("an empty folder passes")
+	}
+}

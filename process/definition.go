@@ -1,0 +1,204 @@
+package process
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/ensue-io/ensue/event"
+	"github.com/ensue-io/ensue/eventlog"
+)
+
+// Definition is the definition of a process: what starts an instance, what it handles, how an input finds its
+// instance, how state evolves and how it reacts. It is a value without side effects; make it with Define.
+type Definition struct {
+	name  string
+	parts []*handler
+	rules []func(state any, do *Step)
+	state stateType
+	errs  []error
+}
+
+// Part is a part of a definition over the state S: On, OnTimeout, OnRejected, OnAccepted or the result of React.
+type Part[S any] interface {
+	define(*Definition, *S) // names S, so that it can be inferred
+}
+
+// Define makes the definition of a process out of its parts. The state type follows from them: parts of two state types
+// do not compile together. Mistakes are kept and returned by Check, all at once.
+//
+// The name is stable: it is the category of the instances' streams and stands in the ids of commands.
+func Define[S any](name string, parts ...Part[S]) Definition {
+	d := Definition{name: name, state: stateOf[S]()}
+	if err := checkName(name); err != nil {
+		d.mistake("%w", err)
+	}
+	for _, p := range parts {
+		if p == nil {
+			d.mistake("a part is nil")
+			continue
+		}
+		p.define(&d, nil)
+	}
+	return d
+}
+
+// Name returns the process's name.
+func (d Definition) Name() string { return d.name }
+
+// Check returns every mistake of the definition, joined; nil if there is none. Open does the same.
+func (d Definition) Check() error {
+	errs := slices.Clone(d.errs)
+	if d.name == "" {
+		errs = append(errs, errors.New("a process needs a name; make it with process.Define"))
+	}
+	starts := false
+	seen := map[inputKey]bool{}
+	for _, h := range d.parts {
+		errs = append(errs, h.check()...)
+		starts = starts || h.starts
+		if seen[h.key()] {
+			errs = append(errs, fmt.Errorf("%s is handled twice", h))
+		}
+		seen[h.key()] = true
+	}
+	if !starts && d.name != "" {
+		errs = append(errs, errors.New("no input starts an instance; set Starts on at least one On"))
+	}
+	if len(errs) == 0 {
+		return nil
+	}
+	return &DefinitionError{Process: d.name, Mistakes: errs}
+}
+
+// DefinitionError lists the mistakes of a definition.
+type DefinitionError struct {
+	Process  string
+	Mistakes []error
+}
+
+func (e *DefinitionError) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "process %q:", e.Process)
+	for _, m := range e.Mistakes {
+		fmt.Fprintf(&b, "\n\t%v", m)
+	}
+	return b.String()
+}
+
+func (e *DefinitionError) Unwrap() []error { return e.Mistakes }
+
+func (d *Definition) mistake(format string, args ...any) {
+	d.errs = append(d.errs, fmt.Errorf(format, args...))
+}
+
+func checkName(name string) error {
+	if err := event.CheckTypeName(name); err != nil {
+		return fmt.Errorf("the process's name %q is not 1 to 200 letters, digits or -._: (and does not begin with %s)", name, event.SystemPrefix)
+	}
+	return nil
+}
+
+// Stream returns the name of the stream of one instance in the process's home log.
+func Stream(process, instance string) string { return process + "/" + instance }
+
+// checkInstance tells what is wrong with an instance's key, which a locator made out of an input.
+func checkInstance(process, key string) error { return eventlog.CheckStream(Stream(process, key)) }
+
+// stateType is what the engine needs to know of S.
+type stateType struct {
+	goType reflect.Type
+	zero   func() any
+	decode func([]byte) (any, error)
+}
+
+func stateOf[S any]() stateType {
+	return stateType{
+		goType: reflect.TypeFor[S](),
+		zero:   func() any { var s S; return s },
+		decode: func(data []byte) (any, error) { var s S; err := json.Unmarshal(data, &s); return s, err },
+	}
+}
+
+// inputKey is what tells the inputs of a definition apart.
+type inputKey struct {
+	kind   Kind
+	goType reflect.Type
+	name   string // of a timeout
+	module string // of an event, where On names it
+}
+
+// handler is one part of a definition that handles an input, without its type parameters.
+type handler struct {
+	kind       Kind
+	goType     reflect.Type // of the event, the timeout or the command
+	name       string       // stable name, of timeouts
+	module     string
+	starts     bool
+	noInstance Policy
+	locate     func(fact any, m event.Metadata) []string
+	fact       func(t *Taken) (any, error) // makes the fact of a timeout or outcome out of what was taken
+	evolve     func(state any, t *Taken, fact any) any
+	react      func(state any, t *Taken, fact any, do *Step)
+}
+
+func (h *handler) key() inputKey {
+	return inputKey{kind: h.kind, goType: h.goType, name: h.name, module: h.module}
+}
+
+func (h *handler) String() string {
+	switch {
+	case h.kind == TimeoutInput:
+		return fmt.Sprintf("timeout %q", h.name)
+	case h.module != "":
+		return fmt.Sprintf("%v %v of module %q", h.kind, h.goType, h.module)
+	default:
+		return fmt.Sprintf("%v %v", h.kind, h.goType)
+	}
+}
+
+func (h *handler) check() (errs []error) {
+	if h.evolve == nil && h.react == nil && !h.starts {
+		errs = append(errs, fmt.Errorf("%s: has neither Evolve nor React, so it does nothing", h))
+	}
+	switch h.kind {
+	case EventInput:
+		if h.locate == nil {
+			errs = append(errs, fmt.Errorf("%s: has no Locate; say how it finds its instance by process.Key, Keys or Header", h))
+		}
+		if h.starts && h.noInstance != 0 {
+			errs = append(errs, fmt.Errorf("%s: starts an instance, so NoInstance never applies; leave it out", h))
+		}
+		if !h.starts && h.noInstance == 0 {
+			errs = append(errs, fmt.Errorf("%s: does not start an instance; declare NoInstance: process.Ignore or process.Defer", h))
+		}
+	case TimeoutInput:
+		if err := event.CheckTypeName(h.name); err != nil {
+			errs = append(errs, fmt.Errorf("timeout %v: Name %q is not 1 to 200 letters, digits or -._:", h.goType, h.name))
+		}
+	}
+	return errs
+}
+
+// Description is what is kept of a definition in its home log, so that it can be shown without the program.
+type Description struct {
+	Process    string             `json:"process"`
+	Home       string             `json:"home"`
+	Sources    []string           `json:"sources"`
+	Inputs     []InputDescription `json:"inputs"`
+	Partitions int                `json:"partitions"`
+	Clock      string             `json:"clock"` // "wall" or "replay"
+	Store      string             `json:"store"` // "streams", "documents", or the Go type of another
+}
+
+// InputDescription describes one input of a definition.
+type InputDescription struct {
+	Kind       Kind   `json:"kind"`
+	Name       string `json:"name"` // stable name of the event, timeout or command
+	Module     string `json:"module,omitempty"`
+	Starts     bool   `json:"starts,omitempty"`
+	NoInstance Policy `json:"noInstance,omitempty"`
+}

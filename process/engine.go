@@ -1,0 +1,329 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ensue-io/ensue/command"
+	"github.com/ensue-io/ensue/consumer"
+	"github.com/ensue-io/ensue/event"
+	"github.com/ensue-io/ensue/eventlog"
+)
+
+// Module is a module of the application as a process sees it: a log to read, and the types in it.
+type Module struct {
+	Name  string
+	Log   eventlog.Log
+	Types *event.Registry
+}
+
+// Commands takes the commands of processes to the modules that handle them.
+type Commands interface {
+	// Resolve returns the module that handles commands of a Go type, and their stable name. An empty module asks for the only one.
+	Resolve(module string, goType reflect.Type) (target, name string, err error)
+	// Encode is Resolve with the command's payload.
+	Encode(module string, cmd any) (target, name string, data []byte, err error)
+	// Dispatch has the command handled (G7). An error means that it has no outcome yet. First says that it was never dispatched
+	// before, so that no receipt need be looked for.
+	Dispatch(ctx context.Context, module string, c command.Envelope, first bool) (command.Outcome, error)
+}
+
+// Retry is the policy for steps and dispatches that fail.
+type Retry struct {
+	Attempts int              // of a step, before its instance is held; default 5
+	Backoff  consumer.Backoff // between attempts
+}
+
+// Config is what an engine runs. Definition, Home, Modules and Commands are needed, the rest has useful defaults.
+type Config struct {
+	Definition Definition
+	Home       string   // the module whose log keeps the instances
+	Modules    []Module // all modules of the application; their order decides between inputs of the same instant
+	Commands   Commands
+
+	Store      Store    // default Streams
+	Replay     bool     // run by the replay clock: inputs in the order and at the time that they occurred
+	Written    []string // modules whose logs the run itself writes: they don't hold the replay clock back. The home always counts as one
+	Carried    []string // headers that go from input to command to event
+	Partitions int      // fixed when the process first runs; default 16
+	Batch      int      // inputs in one transaction at most; default 512
+	Workers    int      // commands dispatched at once at most; default 32
+	Cache      int      // instances kept in memory at most, roughly; default 100,000
+	Retry      Retry
+	Lease      consumer.LeaseOptions
+	Now        func() time.Time // default time.Now
+	Logger     *slog.Logger     // default slog.Default()
+}
+
+// Engine runs one process.
+type Engine struct {
+	cfg    Config
+	home   Home
+	router *router
+	reads  []string            // sources, in the order of the modules
+	names  map[string][]string // event types to read, by source
+	single int                 // inputs still to be taken one by one, since the batch that they were in failed
+	refuse map[string]error    // instances whose last step the store refused, by key
+
+	mu    sync.Mutex
+	stats Stats
+	idle  idleness
+}
+
+// Stats counts what an engine did since it was made.
+type Stats struct {
+	Inputs       int64             // taken by an instance
+	Duplicates   int64             // recognised and left alone
+	Ignored      int64             // by a declared rule
+	Timeouts     int64             // fired
+	Commands     int64             // that got an outcome
+	Transactions int64             // that the engine itself committed in the home log
+	Held         int               // instances that are held now
+	Waiting      int               // keys for which inputs are deferred now
+	Clock        time.Time         // where the replay clock stands; zero without one
+	Blocked      map[string]string // sources that cannot be read on, and why
+}
+
+// NewEngine checks the configuration and prepares an engine. All mistakes are returned, joined.
+func NewEngine(cfg Config) (*Engine, error) {
+	def := cfg.Definition
+	var errs []error
+	if err := def.Check(); err != nil {
+		errs = append(errs, err)
+	}
+	if cfg.Store == nil {
+		cfg.Store = Streams{}
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	cfg.Logger = cfg.Logger.With("process", def.name)
+	if cfg.Lease.Logger == nil {
+		cfg.Lease.Logger = cfg.Logger
+	}
+	cfg.Partitions = orDefault(cfg.Partitions, consumer.DefaultPartitions)
+	cfg.Batch = orDefault(cfg.Batch, 512)
+	cfg.Workers = orDefault(cfg.Workers, 32)
+	cfg.Cache = orDefault(cfg.Cache, 100_000)
+	cfg.Retry.Attempts = orDefault(cfg.Retry.Attempts, 5)
+
+	types := make(map[string]*event.Registry, len(cfg.Modules))
+	var home *Module
+	for i := range cfg.Modules {
+		m := &cfg.Modules[i]
+		types[m.Name] = m.Types
+		if m.Name == cfg.Home {
+			home = m
+		}
+	}
+	if home == nil {
+		return nil, errors.Join(append(errs, fmt.Errorf("process %q: its home module %q is none of the application's", def.name, cfg.Home))...)
+	}
+	r, err := newRouter(&def, types, func(t reflect.Type) (string, error) {
+		_, name, err := cfg.Commands.Resolve("", t)
+		return name, err
+	})
+	if err != nil {
+		errs = append(errs, err)
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	e := &Engine{cfg: cfg, router: r, refuse: map[string]error{}}
+	var reads []string
+	reads, e.names = r.sources()
+	for _, m := range cfg.Modules { // ties go by the declared order of the modules
+		if slices.Contains(reads, m.Name) {
+			e.reads = append(e.reads, m.Name)
+		}
+	}
+	linker, ok := home.Log.(eventlog.Linker)
+	e.home = Home{Log: home.Log, name: def.name, module: home.Name, links: ok && linker.Links(), replay: cfg.Replay, def: &e.cfg.Definition, router: r}
+	r.def = &e.cfg.Definition
+	e.idle.changed = make(chan struct{})
+	return e, nil
+}
+
+func orDefault(n, otherwise int) int {
+	if n <= 0 {
+		return otherwise
+	}
+	return n
+}
+
+// Home returns where the process keeps its instances.
+func (e *Engine) Home() Home { return e.home }
+
+// Stats returns what the engine did so far.
+func (e *Engine) Stats() Stats {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	s := e.stats
+	s.Blocked = nil
+	for module, why := range e.stats.Blocked {
+		if s.Blocked == nil {
+			s.Blocked = map[string]string{}
+		}
+		s.Blocked[module] = why
+	}
+	return s
+}
+
+func (e *Engine) count(f func(*Stats)) {
+	e.mu.Lock()
+	f(&e.stats)
+	e.mu.Unlock()
+}
+
+// Describe returns the description that Run writes into the home log.
+func (e *Engine) Describe() Description {
+	d := Description{Process: e.cfg.Definition.name, Home: e.cfg.Home, Sources: e.reads, Partitions: e.cfg.Partitions, Clock: "wall"}
+	if e.cfg.Replay {
+		d.Clock = "replay"
+	}
+	switch e.cfg.Store.(type) {
+	case Streams:
+		d.Store = "streams"
+	case Documents:
+		d.Store = "documents"
+	default:
+		d.Store = fmt.Sprintf("%T", e.cfg.Store)
+	}
+	for _, h := range e.cfg.Definition.parts {
+		in := InputDescription{Kind: h.kind, Name: h.name, Starts: h.starts, NoInstance: h.noInstance}
+		switch h.kind {
+		case EventInput:
+			in.Module, _ = e.router.source(h)
+			in.Name, _ = e.router.types[in.Module].NameOf(h.goType)
+		case RejectedInput, AcceptedInput:
+			in.Module, in.Name, _ = e.cfg.Commands.Resolve("", h.goType)
+		}
+		d.Inputs = append(d.Inputs, in)
+	}
+	return d
+}
+
+// errFinished ends the run of a process by the replay clock: every source is sealed and read, nothing is due.
+var errFinished = errors.New("process: finished")
+
+// Run runs the process until the context ends, which is no error. By the replay clock it also ends, without an error,
+// when every source is sealed and read to its end, every timeout has fired and every command has its outcome.
+//
+// One worker runs a process at a time: a second one waits for the lease. Trouble of the store is retried; an error is
+// returned only when going on would be wrong: eventlog.ErrLogRewound, a closed log, or a partition count that changed.
+func (e *Engine) Run(ctx context.Context) error {
+	for failures := 0; ; {
+		began := time.Now()
+		err := e.term(ctx)
+		switch {
+		case errors.Is(err, errFinished):
+			return nil
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, eventlog.ErrLogRewound), errors.Is(err, eventlog.ErrClosed), errors.Is(err, ErrPartitions):
+			return fmt.Errorf("process %q stopped: %w", e.cfg.Definition.name, err)
+		case errors.Is(err, errAgain):
+			continue
+		}
+		if time.Since(began) > time.Minute {
+			failures = 0
+		}
+		failures++
+		wait := consumer.Backoff{Most: 5 * time.Second}.After(failures)
+		e.cfg.Logger.Error("starting over", "error", err, "after", wait)
+		if consumer.Sleep(ctx, wait) != nil {
+			return nil
+		}
+	}
+}
+
+// term is one holding of the lease.
+func (e *Engine) term(ctx context.Context) error {
+	lease, err := consumer.Acquire(ctx, e.home.Log, leaseKey(e.cfg.Definition.name), e.cfg.Lease)
+	if err != nil {
+		return err
+	}
+	run, stop := context.WithCancel(ctx)
+	t := &term{Engine: e, lease: lease, wake: make(chan struct{}, 1), written: time.Now()}
+	defer func() {
+		stop()
+		t.running.Wait()
+		e.setBusy()
+		last, done := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+		defer done()
+		if err := lease.Release(last); err != nil && !errors.Is(err, eventlog.ErrClosed) {
+			e.cfg.Logger.Warn("the lease could not be released; it runs out by itself", "error", err)
+		}
+	}()
+	if err := t.open(run); err != nil {
+		return err
+	}
+	return t.loop(run)
+}
+
+func leaseKey(process string) string { return eventlog.Key("process", process) }
+
+// ErrPartitions means that the number of partitions differs from the one that the process first ran with.
+var ErrPartitions = errors.New("process: the number of partitions cannot change")
+
+// idleness lets others wait until a process has nothing left to do.
+type idleness struct {
+	is      bool
+	heads   map[string]eventlog.Position // of the sources, when it became idle
+	changed chan struct{}
+}
+
+func (e *Engine) setBusy() {
+	e.mu.Lock()
+	e.idle.is = false
+	e.mu.Unlock()
+}
+
+func (e *Engine) setIdle(heads map[string]eventlog.Position) {
+	e.mu.Lock()
+	e.idle.is, e.idle.heads = true, heads
+	close(e.idle.changed)
+	e.idle.changed = make(chan struct{})
+	e.mu.Unlock()
+}
+
+// WaitIdle waits until the process has handled what its sources held when WaitIdle was called, its commands have their
+// outcomes, and nothing is due. Held instances and inputs that wait for an instance don't count. Run must be running.
+func (e *Engine) WaitIdle(ctx context.Context) error {
+	want := map[string]eventlog.Position{}
+	for _, m := range e.cfg.Modules {
+		if slices.Contains(e.reads, m.Name) {
+			head, err := m.Log.Head(ctx)
+			if err != nil {
+				return err
+			}
+			want[m.Name] = head
+		}
+	}
+	for {
+		e.mu.Lock()
+		reached := e.idle.is
+		for module, head := range want {
+			reached = reached && e.idle.heads[module] >= head
+		}
+		changed := e.idle.changed
+		e.mu.Unlock()
+		if reached {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
+}

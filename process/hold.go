@@ -1,0 +1,150 @@
+package process
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ensue-io/ensue/event"
+	"github.com/ensue-io/ensue/eventlog"
+)
+
+// Condition says why the inputs of a key queue instead of being taken.
+type Condition string
+
+// The conditions. The words are stored: they never change.
+const (
+	Retrying Condition = "retrying" // a step failed; it is tried again when the hold is due
+	Held     Condition = "held"     // its retries are used up; it waits for an operator
+	Waiting  Condition = "waiting"  // there is no instance yet, and the inputs were deferred until there is
+)
+
+// Held instances and keys with deferred inputs, as they are kept and shown.
+type Holding struct {
+	Instance  string    `json:"-"`
+	Condition Condition `json:"condition"`
+	Since     time.Time `json:"since"`
+	Input     string    `json:"input,omitempty"` // the input that failed
+	InputID   event.ID  `json:"inputId,omitzero"`
+	Attempts  int       `json:"attempts,omitempty"`
+	Error     string    `json:"error,omitempty"`
+	Stack     string    `json:"stack,omitempty"`
+	Queued    int       `json:"queued"` // inputs in the queue, the one that failed included
+	Next      int       `json:"next"`   // number of the next input in the queue
+	Marks     []Mark    `json:"marks,omitempty"`
+	RetryAt   time.Time `json:"-"` // when it is tried again
+}
+
+// Holdings lists the instances of a process that stand aside and the keys that inputs wait for, by key. It needs no definition.
+func Holdings(ctx context.Context, log eventlog.Log, process string) iter.Seq2[Holding, error] {
+	return func(yield func(Holding, error) bool) {
+		for e, err := range log.Entries(ctx, eventlog.EntryQuery{Kind: eventlog.Hold, Prefix: eventlog.Key(process) + "/"}) {
+			var h Holding
+			if err == nil {
+				err = json.Unmarshal(e.Value, &h)
+			}
+			if err != nil {
+				yield(Holding{}, fmt.Errorf("process: holds of %q: %w", process, err))
+				return
+			}
+			h.Instance, h.RetryAt = eventlog.SplitKey(e.Key)[1], e.Due
+			if !yield(h, nil) {
+				return
+			}
+		}
+	}
+}
+
+// put returns the write that keeps the hold.
+func (h *Holding) put(process string) (eventlog.Write, error) {
+	value, err := json.Marshal(h)
+	if err != nil {
+		return nil, err
+	}
+	return eventlog.Put{Entry: eventlog.Entry{Kind: eventlog.Hold, Key: eventlog.Key(process, h.Instance), Value: value, Due: h.RetryAt}}, nil
+}
+
+// has tells whether an event stands in the queue already or was decided before the hold.
+func (h *Holding) has(t *Taken) bool {
+	k := slices.IndexFunc(h.Marks, func(m Mark) bool { return m.Module == t.Module && m.Log == t.Log })
+	return t.Kind == EventInput && k >= 0 && t.Position <= h.Marks[k].Position
+}
+
+func (h *Holding) mark(t *Taken) {
+	if t.Kind != EventInput {
+		return
+	}
+	i := Instance{Marks: h.Marks}
+	i.mark(Mark{Module: t.Module, Log: t.Log, Position: t.Position})
+	h.Marks = i.Marks
+}
+
+// failed takes note of a failure and says what happens next: another attempt after a while, or waiting for an operator.
+func (h *Holding) failed(t *Taken, err error, now time.Time, r Retry) {
+	if h.InputID != t.ID {
+		h.InputID, h.Attempts = t.ID, 0
+	}
+	h.Attempts++
+	h.Input, h.Error, h.Stack = t.describe(), bounded(err.Error(), 2000), ""
+	var step *StepError
+	if errors.As(err, &step) {
+		h.Stack = bounded(step.Stack, 8000)
+	}
+	if h.Attempts >= r.Attempts {
+		h.Condition, h.RetryAt = Held, time.Time{}
+		return
+	}
+	h.Condition, h.RetryAt = Retrying, event.Micro(now.Add(r.Backoff.After(h.Attempts)))
+}
+
+func bounded(s string, n int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
+	if len(s) > n {
+		return strings.ToValidUTF8(s[:n], "") + "…"
+	}
+	return s
+}
+
+func queueKey(process, instance string, number int) string {
+	return eventlog.Key(process, instance, fmt.Sprintf("%012d", number))
+}
+
+// queued is an input in the queue, with its place there.
+type queued struct {
+	number int
+	taken  Taken
+}
+
+// Queue returns the inputs that wait for an instance, in order.
+func Queue(ctx context.Context, log eventlog.Log, process, instance string, limit int) ([]Taken, error) {
+	items, err := readQueue(ctx, log, process, instance, limit)
+	taken := make([]Taken, len(items))
+	for i := range items {
+		taken[i] = items[i].taken
+	}
+	return taken, err
+}
+
+func readQueue(ctx context.Context, log eventlog.Log, process, instance string, limit int) ([]queued, error) {
+	var items []queued
+	q := eventlog.EntryQuery{Kind: eventlog.Queued, Prefix: eventlog.Key(process, instance) + "/", Limit: limit}
+	for e, err := range log.Entries(ctx, q) {
+		var item queued
+		if err == nil {
+			err = json.Unmarshal(e.Value, &item.taken)
+		}
+		if err == nil {
+			_, err = fmt.Sscanf(eventlog.SplitKey(e.Key)[2], "%d", &item.number)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("process: queue of %s: %w", Stream(process, instance), err)
+		}
+		items = append(items, item)
+	}
+	return items, nil
+}

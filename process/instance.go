@@ -1,0 +1,235 @@
+package process
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/ensue-io/ensue/event"
+	"github.com/ensue-io/ensue/eventlog"
+)
+
+// Status is where an instance is in its life.
+type Status uint8
+
+// The life of an instance. The numbers are stored: they never change.
+const (
+	New       Status = 0
+	Running   Status = 1
+	Completed Status = 2
+)
+
+func (s Status) String() string {
+	switch s {
+	case New:
+		return "new"
+	case Running:
+		return "running"
+	case Completed:
+		return "completed"
+	default:
+		return fmt.Sprintf("Status(%d)", uint8(s))
+	}
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (s Status) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (s *Status) UnmarshalText(text []byte) error {
+	for _, known := range []Status{New, Running, Completed} {
+		if known.String() == string(text) {
+			*s = known
+			return nil
+		}
+	}
+	return fmt.Errorf("process: %q is no status", text)
+}
+
+// Instance is one running copy of a process, with everything that decides how it takes its next input.
+type Instance struct {
+	Process     string
+	Key         string
+	Status      Status
+	Incarnation int        // 1 for its first life
+	State       any        // of the definition's state type
+	Marks       []Mark     // per source: inputs up to it were decided
+	Taken       []event.ID // ids of the events it took, which recognise them when a log was exported and imported
+	Timers      []Timer    // timeouts to come
+	Once        []string   // keys that Step.Once was asked for
+	Sent        int        // commands it has sent
+	Steps       int        // inputs it has taken, those that were ignored included
+	Started     time.Time  // instant of its first input
+	Changed     time.Time  // instant of its last input
+	Token       uint64     // the store's own: what it compares when it saves
+}
+
+// Mark is a high-water mark: the highest position of a source's log that was decided for an instance.
+type Mark struct {
+	Module   string            `json:"module"`
+	Log      event.ID          `json:"log"`
+	Position eventlog.Position `json:"position"`
+}
+
+// Timer is a timeout that was set and has neither fired nor been cancelled.
+type Timer struct {
+	Name     string         `json:"name"` // its type's name, with ":" and a key where several are wanted
+	Type     string         `json:"type"`
+	Due      time.Time      `json:"due"`
+	ID       event.ID       `json:"id"` // identity of the input that it becomes
+	Data     []byte         `json:"data,omitempty"`
+	Metadata event.Metadata `json:"meta,omitzero"`
+}
+
+// input returns the input that the timer becomes when it is due.
+func (t *Timer) input() Taken {
+	return Taken{Kind: TimeoutInput, ID: t.ID, Name: t.Name, Type: t.Type, Data: t.Data, Metadata: t.Metadata, Time: t.Due}
+}
+
+// timer returns the timer of that name.
+func (i *Instance) timer(name string) (Timer, bool) {
+	k := slices.IndexFunc(i.Timers, func(t Timer) bool { return t.Name == name })
+	if k < 0 {
+		return Timer{}, false
+	}
+	return i.Timers[k], true
+}
+
+// Duplicate tells whether the instance has decided the event already (G8): it stands at or below the source's mark or,
+// where the source's log is another history than the marked one, its id was taken.
+func (i *Instance) Duplicate(t *Taken) bool {
+	k := slices.IndexFunc(i.Marks, func(m Mark) bool { return m.Module == t.Module })
+	if k >= 0 && i.Marks[k].Log == t.Log {
+		return t.Position <= i.Marks[k].Position
+	}
+	return slices.Contains(i.Taken, t.ID)
+}
+
+// mark moves the source's high-water mark; it never goes back within one history.
+func (i *Instance) mark(m Mark) {
+	k := slices.IndexFunc(i.Marks, func(have Mark) bool { return have.Module == m.Module })
+	switch {
+	case k < 0:
+		i.Marks = append(i.Marks, m)
+	case i.Marks[k].Log != m.Log:
+		i.Marks[k] = m
+	default:
+		i.Marks[k].Position = max(i.Marks[k].Position, m.Position)
+	}
+}
+
+// Record is what a step leaves: the input that it took and what was decided. It is the instance's history, whatever
+// store keeps it.
+type Record struct {
+	Input     Taken    `json:"in"`
+	Linked    bool     `json:"linked,omitempty"`    // the input is the linked event before this record; In has only what tells it apart
+	Ignored   string   `json:"ignored,omitempty"`   // the rule by which it was ignored; then nothing else was decided
+	Birth     *Birth   `json:"birth,omitempty"`     // the step that started the instance
+	Set       []Timer  `json:"set,omitempty"`       // timeouts set, those of the same name replaced
+	Cancelled []string `json:"cancelled,omitempty"` // names of timeouts cancelled
+	Once      []string `json:"once,omitempty"`
+	Sent      []Sent   `json:"sent,omitempty"`
+	Emitted   int      `json:"emitted,omitempty"` // events emitted, which stand before this record
+	Completed bool     `json:"completed,omitempty"`
+}
+
+// Birth is what a starting step notes beside.
+type Birth struct {
+	Incarnation int    `json:"incarnation"`
+	Marks       []Mark `json:"marks,omitempty"` // where the process stood in each of its sources
+}
+
+// Sent is a command that was decided, complete, so that its id is never derived again.
+type Sent struct {
+	ID       event.ID       `json:"id"`
+	Number   int            `json:"number"` // among the instance's commands, from 1
+	Module   string         `json:"module"` // that handles it
+	Type     string         `json:"type"`
+	Data     []byte         `json:"data"`
+	Metadata event.Metadata `json:"meta,omitzero"`
+	At       time.Time      `json:"at"` // instant of the input that it was decided on
+}
+
+// plain tells whether the record says no more than that its input was taken.
+func (r *Record) plain() bool {
+	return r.Ignored == "" && r.Birth == nil && len(r.Set) == 0 && len(r.Cancelled) == 0 && len(r.Once) == 0 &&
+		len(r.Sent) == 0 && r.Emitted == 0 && !r.Completed
+}
+
+// note brings everything but the state up to date with a step: the same way live and when history is read again.
+func (i *Instance) note(r *Record) {
+	if r.Birth != nil {
+		i.Status, i.Incarnation, i.Started = Running, r.Birth.Incarnation, r.Input.Time
+		for _, m := range r.Birth.Marks {
+			i.mark(m)
+		}
+	}
+	i.Steps++
+	i.Changed = r.Input.Time
+	switch r.Input.Kind {
+	case EventInput:
+		i.mark(Mark{Module: r.Input.Module, Log: r.Input.Log, Position: r.Input.Position})
+		i.Taken = append(i.Taken, r.Input.ID)
+	case TimeoutInput:
+		i.drop(r.Input.Name, r.Input.ID)
+	}
+	for _, name := range r.Cancelled {
+		i.drop(name, event.ID{})
+	}
+	for _, t := range r.Set {
+		i.drop(t.Name, event.ID{})
+		i.Timers = append(i.Timers, t)
+	}
+	i.Once = append(i.Once, r.Once...)
+	i.Sent += len(r.Sent)
+	if r.Completed {
+		i.Status = Completed
+		i.Timers = nil
+	}
+}
+
+// drop removes the timer of that name, if its identity is the given one or none is given.
+func (i *Instance) drop(name string, id event.ID) {
+	i.Timers = slices.DeleteFunc(i.Timers, func(t Timer) bool { return t.Name == name && (id.IsZero() || t.ID == id) })
+}
+
+// image is an instance as one document.
+type image struct {
+	Status      Status          `json:"status"`
+	Incarnation int             `json:"incarnation"`
+	State       json.RawMessage `json:"state"`
+	Marks       []Mark          `json:"marks,omitempty"`
+	Taken       []event.ID      `json:"taken,omitempty"`
+	Timers      []Timer         `json:"timers,omitempty"`
+	Once        []string        `json:"once,omitempty"`
+	Sent        int             `json:"sent,omitempty"`
+	Steps       int             `json:"steps"`
+	Started     time.Time       `json:"started"`
+	Changed     time.Time       `json:"changed"`
+}
+
+// Image returns the instance as one JSON document, which Home.FromImage reads. Its members status, steps, started and
+// changed are those of Summary.
+func (i *Instance) Image() ([]byte, error) {
+	state, err := json.Marshal(i.State)
+	if err != nil {
+		return nil, fmt.Errorf("process: state of %s: %w", Stream(i.Process, i.Key), err)
+	}
+	return json.Marshal(image{Status: i.Status, Incarnation: i.Incarnation, State: state, Marks: i.Marks, Taken: i.Taken, Timers: i.Timers,
+		Once: i.Once, Sent: i.Sent, Steps: i.Steps, Started: i.Started, Changed: i.Changed})
+}
+
+// FromImage returns the instance that Image made the document of.
+func (h Home) FromImage(key string, data []byte) (*Instance, error) {
+	var m image
+	if err := json.Unmarshal(data, &m); err != nil {
+		return nil, fmt.Errorf("process: image of %s: %w", Stream(h.Process(), key), err)
+	}
+	state, err := h.def.state.decode(m.State)
+	if err != nil {
+		return nil, fmt.Errorf("process: state of %s: %w", Stream(h.Process(), key), err)
+	}
+	return &Instance{Process: h.Process(), Key: key, Status: m.Status, Incarnation: m.Incarnation, State: state, Marks: m.Marks, Taken: m.Taken,
+		Timers: m.Timers, Once: m.Once, Sent: m.Sent, Steps: m.Steps, Started: m.Started, Changed: m.Changed}, nil
+}

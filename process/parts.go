@@ -1,0 +1,186 @@
+package process
+
+import (
+	"encoding/json"
+	"fmt"
+	"reflect"
+
+	"github.com/ensue-io/ensue/command"
+	"github.com/ensue-io/ensue/event"
+)
+
+// Policy says what becomes of an input that finds no instance and starts none.
+type Policy uint8
+
+// The policies. There is no default: leaving the choice out is a mistake of the definition.
+const (
+	Ignore Policy = 1 // it is of no interest; counted, and never applied later
+	Defer  Policy = 2 // it is kept until an instance with its key starts, and then given to it in log order
+)
+
+func (p Policy) String() string {
+	switch p {
+	case Ignore:
+		return "ignore"
+	case Defer:
+		return "defer"
+	default:
+		return "undeclared"
+	}
+}
+
+// MarshalText implements encoding.TextMarshaler.
+func (p Policy) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (p *Policy) UnmarshalText(text []byte) error {
+	switch string(text) {
+	case "ignore":
+		*p = Ignore
+	case "defer":
+		*p = Defer
+	case "undeclared", "":
+		*p = 0
+	default:
+		return fmt.Errorf("process: %q is no policy", text)
+	}
+	return nil
+}
+
+// Locator finds the instances that an event concerns, by their keys. Make one with Key, Keys or Header.
+type Locator[E any] struct {
+	find func(E, event.Metadata) []string
+}
+
+// Key locates one instance by the event's payload. An empty key finds none.
+func Key[E any](key func(E) string) Locator[E] {
+	return Locator[E]{find: func(e E, _ event.Metadata) []string { return []string{key(e)} }}
+}
+
+// Keys locates any number of instances by the event's payload: each of them takes the event, in the order of the keys.
+// Empty keys are left out and a key that comes twice counts once.
+func Keys[E any](keys func(E) []string) Locator[E] {
+	return Locator[E]{find: func(e E, _ event.Metadata) []string { return keys(e) }}
+}
+
+// Header locates one instance by a header of the event's metadata. Declared as carried by the application, a header
+// finds its way through modules that never heard of what it names.
+func Header[E any](name string) Locator[E] {
+	return Locator[E]{find: func(_ E, m event.Metadata) []string { return []string{m.Header(name)} }}
+}
+
+// On handles an event.
+type On[S, E any] struct {
+	Starts     bool       // an event that finds no instance starts one
+	NoInstance Policy     // what becomes of an event that finds no instance, where Starts is false: Ignore or Defer
+	Module     string     // the module that the event comes from; needed only where several register its type
+	Locate     Locator[E] // which instances it concerns
+
+	Evolve func(S, Input[E]) S      // the state after the event; pure. Leave it out where the state stays
+	React  func(S, Input[E], *Step) // what must ensue, given the state after the event; pure but for the Step's effects
+}
+
+func (o On[S, E]) define(d *Definition, _ *S) {
+	h := &handler{kind: EventInput, goType: reflect.TypeFor[E](), module: o.Module, starts: o.Starts, noInstance: o.NoInstance}
+	if find := o.Locate.find; find != nil {
+		h.locate = func(fact any, m event.Metadata) []string { return find(fact.(E), m) }
+	}
+	setFuncs(h, o.Evolve, o.React)
+	d.parts = append(d.parts, h)
+}
+
+// OnTimeout handles a timeout that the instance set with Step.After or Step.At.
+type OnTimeout[S, T any] struct {
+	Name string // stable name of the timeout's type: it is stored
+
+	Evolve func(S, Input[T]) S
+	React  func(S, Input[T], *Step)
+}
+
+func (o OnTimeout[S, T]) define(d *Definition, _ *S) {
+	h := &handler{kind: TimeoutInput, goType: reflect.TypeFor[T](), name: o.Name, fact: func(t *Taken) (any, error) {
+		var v T
+		if err := json.Unmarshal(t.Data, &v); err != nil {
+			return nil, fmt.Errorf("decode timeout %q: %w", t.Type, err)
+		}
+		return v, nil
+	}}
+	setFuncs(h, o.Evolve, o.React)
+	d.parts = append(d.parts, h)
+}
+
+// Rejected is a command that its receiver refused.
+type Rejected[C any] struct {
+	Command   C
+	Rejection command.Rejection
+}
+
+// OnRejected handles the rejection of a command that the instance sent.
+type OnRejected[S, C any] struct {
+	Evolve func(S, Input[Rejected[C]]) S
+	React  func(S, Input[Rejected[C]], *Step)
+}
+
+func (o OnRejected[S, C]) define(d *Definition, _ *S) {
+	h := &handler{kind: RejectedInput, goType: reflect.TypeFor[C](), fact: func(t *Taken) (any, error) {
+		r := Rejected[C]{}
+		if t.Rejection != nil {
+			r.Rejection = *t.Rejection
+		}
+		if err := json.Unmarshal(t.Data, &r.Command); err != nil {
+			return nil, fmt.Errorf("decode command %q: %w", t.Type, err)
+		}
+		return r, nil
+	}}
+	setFuncs(h, o.Evolve, o.React)
+	d.parts = append(d.parts, h)
+}
+
+// Accepted is a command that took effect, with its result.
+type Accepted[C, R any] struct {
+	Command C
+	Result  R
+}
+
+// OnAccepted handles the success of a command that the instance sent. There is no order between it and the events that
+// the command caused.
+type OnAccepted[S, C, R any] struct {
+	Evolve func(S, Input[Accepted[C, R]]) S
+	React  func(S, Input[Accepted[C, R]], *Step)
+}
+
+func (o OnAccepted[S, C, R]) define(d *Definition, _ *S) {
+	h := &handler{kind: AcceptedInput, goType: reflect.TypeFor[C](), fact: func(t *Taken) (any, error) {
+		a := Accepted[C, R]{}
+		if err := json.Unmarshal(t.Data, &a.Command); err != nil {
+			return nil, fmt.Errorf("decode command %q: %w", t.Type, err)
+		}
+		if len(t.Result) > 0 {
+			if err := json.Unmarshal(t.Result, &a.Result); err != nil {
+				return nil, fmt.Errorf("decode result of command %q: %w", t.Type, err)
+			}
+		}
+		return a, nil
+	}}
+	setFuncs(h, o.Evolve, o.React)
+	d.parts = append(d.parts, h)
+}
+
+type rule[S any] struct{ react func(S, *Step) }
+
+func (r rule[S]) define(d *Definition, _ *S) {
+	d.rules = append(d.rules, func(state any, do *Step) { r.react(state.(S), do) })
+}
+
+// React declares a rule on the state alone: it is asked after every input, behind that input's own React. Step.Once
+// makes it act once.
+func React[S any](react func(S, *Step)) Part[S] { return rule[S]{react} }
+
+func setFuncs[S, E any](h *handler, evolve func(S, Input[E]) S, react func(S, Input[E], *Step)) {
+	if evolve != nil {
+		h.evolve = func(state any, t *Taken, fact any) any { return evolve(state.(S), inputOf[E](t, fact)) }
+	}
+	if react != nil {
+		h.react = func(state any, t *Taken, fact any, do *Step) { react(state.(S), inputOf[E](t, fact), do) }
+	}
+}

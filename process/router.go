@@ -1,0 +1,178 @@
+package process
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"runtime/debug"
+	"slices"
+
+	"github.com/ensue-io/ensue/event"
+)
+
+// router finds, for what comes in, the parts of the definition that handle it and the instances that it concerns.
+type router struct {
+	def      *Definition
+	types    map[string]*event.Registry // by module
+	timeouts map[string]*handler        // by the type's stable name
+	outcomes map[outcomeKey]*handler
+}
+
+// outcomeKey tells outcomes apart: by kind and the command's stable name.
+type outcomeKey struct {
+	kind    Kind
+	command string
+}
+
+// newRouter prepares the definition for the modules around it. commandName tells the stable name of a command's Go type.
+func newRouter(d *Definition, types map[string]*event.Registry, commandName func(reflect.Type) (string, error)) (*router, error) {
+	r := &router{def: d, types: types, timeouts: map[string]*handler{}, outcomes: map[outcomeKey]*handler{}}
+	var errs []error
+	for _, h := range d.parts {
+		switch h.kind {
+		case TimeoutInput:
+			if other := r.timeouts[h.name]; other != nil {
+				errs = append(errs, fmt.Errorf("process %q: timeouts %v and %v have the same name %q", d.name, other.goType, h.goType, h.name))
+			}
+			r.timeouts[h.name] = h
+		case RejectedInput, AcceptedInput:
+			name, err := commandName(h.goType)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("process %q: %s: %w", d.name, h, err))
+				continue
+			}
+			r.outcomes[outcomeKey{h.kind, name}] = h
+		case EventInput:
+			if _, err := r.source(h); err != nil {
+				errs = append(errs, fmt.Errorf("process %q: %s: %w", d.name, h, err))
+			}
+		}
+	}
+	return r, errors.Join(errs...)
+}
+
+// source returns the module that an event comes from: the one named, or the only one that registers its type.
+func (r *router) source(h *handler) (string, error) {
+	if h.module != "" {
+		types, ok := r.types[h.module]
+		if !ok {
+			return "", fmt.Errorf("there is no module %q in the application", h.module)
+		}
+		if _, ok := types.NameOf(h.goType); !ok {
+			return "", fmt.Errorf("module %q does not register the type; add event.Named[%v](\"…\") to its Events", h.module, h.goType)
+		}
+		return h.module, nil
+	}
+	var found []string
+	for module, types := range r.types {
+		if _, ok := types.NameOf(h.goType); ok {
+			found = append(found, module)
+		}
+	}
+	slices.Sort(found)
+	switch len(found) {
+	case 0:
+		return "", fmt.Errorf("no module registers the type; add event.Named[%v](\"…\") to the Events of the module that appends it", h.goType)
+	case 1:
+		return found[0], nil
+	default:
+		return "", fmt.Errorf("modules %q all register the type; say which one by On.Module", found)
+	}
+}
+
+// sources returns the modules that the definition reads, in the order of its parts, each with the names of the event
+// types that may concern it.
+func (r *router) sources() (modules []string, names map[string][]string) {
+	names = map[string][]string{}
+	for _, h := range r.def.parts {
+		if h.kind != EventInput {
+			continue
+		}
+		module, err := r.source(h)
+		if err != nil {
+			continue // reported by newRouter
+		}
+		if !slices.Contains(modules, module) {
+			modules = append(modules, module)
+		}
+		for _, name := range r.types[module].Readable(h.goType) {
+			if !slices.Contains(names[module], name) {
+				names[module] = append(names[module], name)
+			}
+		}
+	}
+	return modules, names
+}
+
+// decode returns what the input stands for, each fact with its handler. Facts that the definition does not handle are
+// left out.
+func (r *router) decode(t *Taken) ([]handling, error) {
+	switch t.Kind {
+	case EventInput:
+		types := r.types[t.Module]
+		if types == nil {
+			return nil, fmt.Errorf("there is no module %q in the application", t.Module)
+		}
+		facts, err := types.Decode(t.event())
+		if err != nil {
+			return nil, err
+		}
+		handlings := make([]handling, 0, len(facts))
+		for _, fact := range facts {
+			if h := r.onEvent(t.Module, reflect.TypeOf(fact)); h != nil {
+				handlings = append(handlings, handling{h, fact})
+			}
+		}
+		return handlings, nil
+	case TimeoutInput:
+		return r.single(r.timeouts[t.Type], t)
+	default:
+		return r.single(r.outcomes[outcomeKey{t.Kind, t.Type}], t)
+	}
+}
+
+func (r *router) single(h *handler, t *Taken) ([]handling, error) {
+	if h == nil {
+		return nil, fmt.Errorf("process %q no longer handles %s; keep the part of the definition that does until no instance waits for it", r.def.name, t.describe())
+	}
+	fact, err := h.fact(t)
+	if err != nil {
+		return nil, err
+	}
+	return []handling{{h, fact}}, nil
+}
+
+func (r *router) onEvent(module string, goType reflect.Type) *handler {
+	var found *handler
+	for _, h := range r.def.parts {
+		if h.kind == EventInput && h.goType == goType && (h.module == "" || h.module == module) {
+			if h.module != "" {
+				return h
+			}
+			found = h
+		}
+	}
+	return found
+}
+
+// locate returns the keys of the instances that an event concerns, each once, in order. A locator that panics, or a key
+// that no stream can have, is an error.
+func (r *router) locate(t *Taken, handlings []handling) (keys []string, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &StepError{Process: r.def.name, Input: t.describe(), Err: fmt.Errorf("panic in Locate: %v", p), Stack: string(debug.Stack())}
+		}
+	}()
+	for _, x := range handlings {
+		for _, key := range x.h.locate(x.fact, t.Metadata) {
+			if key == "" || slices.Contains(keys, key) {
+				continue
+			}
+			if err := checkInstance(r.def.name, key); err != nil {
+				return nil, &StepError{Process: r.def.name, Instance: key, Input: t.describe(), Err: err}
+			}
+			keys = append(keys, key)
+		}
+	}
+	return keys, nil
+}

@@ -1,0 +1,209 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/ensue-io/ensue/consumer"
+	"github.com/ensue-io/ensue/event"
+	"github.com/ensue-io/ensue/eventlog"
+)
+
+// pageSize is how many events a source reads ahead at once.
+const pageSize = 512
+
+// source reads one module's log for a process: pages of inputs, decoded and located ahead of the loop that takes them.
+type source struct {
+	module  Module
+	order   int
+	types   []string
+	written bool              // the run itself writes it, so it doesn't hold the replay clock back
+	cursors []consumer.Cursor // by partition
+	pages   chan page
+
+	buffer  []item
+	scanned eventlog.Position // everything up to it is in the buffer or was taken
+	ended   bool              // the log had no more when it was last read
+	sealed  bool
+	blocked error     // why it cannot be read on
+	time    time.Time // the greatest event time taken from it
+	taken   eventlog.Position
+	last    event.ID // the event at taken
+	dirty   []bool   // partitions whose cursor must be written
+}
+
+// item is an input on its way to its instances.
+type item struct {
+	Taken
+	handlings []handling
+	keys      []string
+	err       error // it cannot be decoded or located
+}
+
+// page is what a source read at once.
+type page struct {
+	items   []item
+	scanned eventlog.Position
+	head    eventlog.Position
+	ended   bool
+	sealed  bool
+	blocked error // it cannot be read on, for this reason
+	err     error // the log failed
+}
+
+// follow reads pages until the context ends.
+func (s *source) follow(ctx context.Context, r *router, replay bool, from eventlog.Position, wake func()) {
+	send := func(p page) bool {
+		select {
+		case s.pages <- p:
+			wake()
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	for at := from; ; {
+		p := s.read(ctx, r, replay, at)
+		if ctx.Err() != nil || !send(p) || p.err != nil {
+			return
+		}
+		at = p.scanned
+		var err error
+		switch {
+		case p.blocked != nil:
+			err = consumer.Sleep(ctx, 5*time.Second) // for a program that knows more, or an operator
+		case p.ended && !p.sealed && replay && !s.written:
+			err = s.awaitSeal(ctx, p.head)
+		case p.ended:
+			err = s.module.Log.Wait(ctx, p.head)
+		}
+		if err != nil {
+			if ctx.Err() == nil {
+				send(page{err: err})
+			}
+			return
+		}
+	}
+}
+
+// awaitSeal waits until the log grows or, since a seal is no event, for a moment.
+func (s *source) awaitSeal(ctx context.Context, head eventlog.Position) error {
+	short, done := context.WithTimeout(ctx, time.Second)
+	defer done()
+	if err := s.module.Log.Wait(short, head); err != nil && short.Err() == nil {
+		return err
+	}
+	return ctx.Err()
+}
+
+func (s *source) read(ctx context.Context, r *router, replay bool, at eventlog.Position) page {
+	var p page
+	var err error
+	if replay { // before the events: what is sealed now is complete in what is read afterwards
+		if _, p.sealed, err = ReadSeal(ctx, s.module.Log); err != nil {
+			return page{err: err}
+		}
+	}
+	if p.head, err = s.module.Log.Head(ctx); err != nil {
+		return page{err: err}
+	}
+	p.scanned, p.ended = p.head, true
+	if at >= p.head {
+		p.scanned = at
+		return p
+	}
+	log := s.module.Log.ID()
+	p.items = make([]item, 0, pageSize)
+	for rec, err := range s.module.Log.Read(ctx, eventlog.Query{After: at, To: p.head, Types: s.types, Limit: pageSize}) {
+		if err != nil {
+			return page{err: err}
+		}
+		it := item{Taken: takenEvent(s.module.Name, log, rec, replay)}
+		it.handlings, it.err = r.decode(&it.Taken)
+		var newer *event.NewerSchemaError
+		if errors.As(it.err, &newer) {
+			p.blocked, p.scanned, p.ended = it.err, rec.Position-1, !replay
+			return p
+		}
+		if it.err == nil {
+			if len(it.handlings) == 0 {
+				continue // of a type that an upcaster might have turned into one of ours
+			}
+			it.keys, it.err = r.locate(&it.Taken, it.handlings)
+		}
+		p.items = append(p.items, it)
+		if len(p.items) == pageSize {
+			p.scanned, p.ended = rec.Position, rec.Position == p.head
+			return p
+		}
+	}
+	return p
+}
+
+// poll takes over a page if there is one and the buffer is empty.
+func (s *source) poll() (got bool, blocked, err error) {
+	for len(s.buffer) == 0 {
+		select {
+		case p := <-s.pages:
+			if p.err != nil {
+				return got, nil, p.err
+			}
+			got, blocked = true, p.blocked
+			s.buffer, s.scanned, s.ended, s.sealed = p.items, p.scanned, p.ended, p.sealed
+		default:
+			return got, blocked, nil
+		}
+	}
+	return got, blocked, nil
+}
+
+// next returns the first input in the buffer and the instant that the clock reaches with it.
+func (s *source) next() (*item, time.Time) {
+	it := &s.buffer[0]
+	at := it.Time
+	if at.Before(s.time) {
+		at = s.time
+	}
+	return it, at
+}
+
+// pop takes the first input out of the buffer.
+func (s *source) pop() {
+	it := &s.buffer[0]
+	s.taken, s.last = it.Position, it.ID
+	if it.Time.After(s.time) {
+		s.time = it.Time
+	}
+	s.buffer = s.buffer[1:]
+}
+
+// routed returns the position up to which the partition's inputs from this source have been given to instances.
+func (s *source) routed(partition int) eventlog.Position {
+	return max(s.taken, s.cursors[partition].Position)
+}
+
+// handled tells whether the partition had handled the position before this term.
+func (s *source) handled(partition int, p eventlog.Position) bool {
+	return s.cursors[partition].Position >= p
+}
+
+// cursorWrites returns the writes of the cursors that moved: of the partitions that took something or, so that none lags
+// far behind, all of them.
+func (s *source) cursorWrites(process string, all bool) []eventlog.Write {
+	if !all && !slices.Contains(s.dirty, true) || s.taken == 0 {
+		return nil
+	}
+	var writes []eventlog.Write
+	for p := range s.cursors {
+		c := &s.cursors[p]
+		if !s.dirty[p] && !all || c.Position >= s.taken {
+			continue
+		}
+		*c = consumer.Cursor{Log: s.module.Log.ID(), Position: s.taken, Event: s.last, At: s.taken, Time: s.time}
+		writes = append(writes, c.Put(cursorKey(process, s.module.Name, p)))
+	}
+	clear(s.dirty)
+	return writes
+}

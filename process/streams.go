@@ -1,0 +1,230 @@
+package process
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+
+	"github.com/ensue-io/ensue/event"
+	"github.com/ensue-io/ensue/eventlog"
+)
+
+// RecordType is the type of the system record that a step leaves in its instance's stream.
+const RecordType = event.SystemPrefix + "step"
+
+// Streams is the event-sourced store, the default: an instance is its stream in the home log. A step appends what was
+// taken (a link when the input is an event of the same log, otherwise a copy inside the step's record), what was emitted,
+// and a record of what was decided; a linked event without a record behind it was taken and led to nothing. The stream is
+// state, dedup record, outbox and audit trail at once. An entry beside it lists the instance; it can be rebuilt.
+type Streams struct{}
+
+// Load implements Store.
+func (Streams) Load(ctx context.Context, home Home, keys []string) ([]*Instance, error) {
+	instances := make([]*Instance, len(keys))
+	listed, err := listedKeys(ctx, home, keys)
+	if err != nil {
+		return nil, err
+	}
+	for n, key := range keys {
+		if !listed[key] {
+			continue
+		}
+		i := home.NewInstance(key)
+		for rec, err := range History(ctx, home, key) {
+			if err != nil {
+				return nil, err
+			}
+			if err := home.Replay(i, &rec.Record); err != nil {
+				return nil, err
+			}
+			i.Token = uint64(rec.Version)
+		}
+		if i.Status == New {
+			return nil, &eventlog.CorruptError{Address: home.Stream(key), Reason: "the instance is listed, but its stream does not start it"}
+		}
+		instances[n] = i
+	}
+	return instances, nil
+}
+
+// Save implements Store.
+func (Streams) Save(home Home, changes []Change) ([]eventlog.Write, error) {
+	writes := make([]eventlog.Write, 0, 2*len(changes))
+	for _, c := range changes {
+		i := c.Instance
+		stream := home.Stream(i.Key)
+		before := i.Status
+		for n := range c.Steps {
+			s := &c.Steps[n]
+			if n == 0 && s.Record.Birth != nil {
+				before = New
+			}
+			link := s.Home && home.links && s.Record.Input.Stream != stream
+			if link {
+				writes = append(writes, eventlog.LinkTo{Stream: stream, Expect: eventlog.Exactly(event.Version(i.Token)), Positions: []eventlog.Position{s.Record.Input.Position}})
+				i.Token++
+				if s.Record.plain() {
+					continue
+				}
+			}
+			record, err := encodeRecord(&s.Record, link)
+			if err != nil {
+				return nil, err
+			}
+			events := append(s.Emitted[:len(s.Emitted):len(s.Emitted)], record)
+			writes = append(writes, eventlog.ToStream{Stream: stream, Expect: eventlog.Exactly(event.Version(i.Token)), Events: events})
+			i.Token += uint64(len(events))
+			if s.Record.Completed {
+				before = New // list it anew
+			}
+		}
+		if before == New {
+			entry, err := listing(home, i)
+			if err != nil {
+				return nil, err
+			}
+			writes = append(writes, entry)
+		}
+	}
+	return writes, nil
+}
+
+// List implements Store. Of a running instance, Steps and Changed are those of when it was last listed: at its start.
+func (Streams) List(ctx context.Context, home Home, after string) iter.Seq2[Summary, error] {
+	return ListInstances(ctx, home.Log, home.Process(), after)
+}
+
+// encodeRecord makes the system record of a step. Behind a link, the input's content is not said again.
+func encodeRecord(r *Record, linked bool) (event.Event, error) {
+	stored := *r
+	e := event.Event{Type: RecordType, Schema: 1, Occurred: r.Input.Time,
+		Metadata: event.Metadata{Correlation: r.Input.Metadata.Correlation, Causation: r.Input.ID}}
+	if linked {
+		stored.Linked = true
+		stored.Input = Taken{Kind: EventInput, ID: r.Input.ID, Time: r.Input.Time}
+	}
+	data, err := json.Marshal(&stored)
+	if err != nil {
+		return event.Event{}, fmt.Errorf("process: record of a step: %w", err)
+	}
+	e.Data = data
+	return e, nil
+}
+
+// RecordedStep is a step of an instance's history, with its place in the instance's stream.
+type RecordedStep struct {
+	Record
+	Version event.Version
+}
+
+// History returns the steps of an instance in order. It needs nothing but the log, and decodes no payload.
+func History(ctx context.Context, home Home, key string) iter.Seq2[RecordedStep, error] {
+	return func(yield func(RecordedStep, error) bool) {
+		var linked *RecordedStep // a link whose record, if there is one, comes next
+		for rec, err := range home.Log.ReadStream(ctx, home.Stream(key), eventlog.StreamQuery{System: true}) {
+			if err != nil {
+				yield(RecordedStep{}, fmt.Errorf("process: history of %s: %w", home.Stream(key), err))
+				return
+			}
+			if rec.IsLink() {
+				if linked != nil && !yield(*linked, nil) {
+					return
+				}
+				linked = &RecordedStep{Record: Record{Input: home.taken(rec), Linked: true}, Version: rec.Version}
+				continue
+			}
+			if rec.Type != RecordType {
+				continue // emitted; its record follows
+			}
+			step := RecordedStep{Version: rec.Version}
+			if err := json.Unmarshal(rec.Data, &step.Record); err != nil {
+				yield(RecordedStep{}, &eventlog.CorruptError{Address: fmt.Sprintf("%s version %d", home.Stream(key), rec.Version), Reason: "step record: " + err.Error()})
+				return
+			}
+			if step.Linked {
+				if linked == nil || linked.Input.ID != step.Input.ID {
+					yield(RecordedStep{}, &eventlog.CorruptError{Address: fmt.Sprintf("%s version %d", home.Stream(key), rec.Version), Reason: "the record belongs to a link that is not before it"})
+					return
+				}
+				at := step.Input.Time
+				step.Input = linked.Input
+				step.Input.Time = at
+				linked = nil
+			} else if linked != nil {
+				if !yield(*linked, nil) {
+					return
+				}
+				linked = nil
+			}
+			if !yield(step, nil) {
+				return
+			}
+		}
+		if linked != nil {
+			yield(*linked, nil)
+		}
+	}
+}
+
+func listing(home Home, i *Instance) (eventlog.Write, error) {
+	value, err := json.Marshal(Summary{Key: i.Key, Status: i.Status, Steps: i.Steps, Started: i.Started, Changed: i.Changed})
+	if err != nil {
+		return nil, err
+	}
+	return eventlog.Put{Entry: eventlog.Entry{Kind: eventlog.Document, Key: eventlog.Key(home.Process(), i.Key), Value: value}}, nil
+}
+
+func listedKeys(ctx context.Context, home Home, keys []string) (map[string]bool, error) {
+	entries, err := documents(ctx, home, keys)
+	if err != nil {
+		return nil, err
+	}
+	listed := make(map[string]bool, len(entries))
+	for key := range entries {
+		listed[key] = true
+	}
+	return listed, nil
+}
+
+// documents returns the document entries of the instances, by instance key.
+func documents(ctx context.Context, home Home, keys []string) (map[string]eventlog.Entry, error) {
+	q := eventlog.EntryQuery{Kind: eventlog.Document, Keys: make([]string, len(keys))}
+	for n, key := range keys {
+		q.Keys[n] = eventlog.Key(home.Process(), key)
+	}
+	found := make(map[string]eventlog.Entry, len(keys))
+	for e, err := range home.Log.Entries(ctx, q) {
+		if err != nil {
+			return nil, fmt.Errorf("process: load instances of %q: %w", home.Process(), err)
+		}
+		parts := eventlog.SplitKey(e.Key)
+		found[parts[len(parts)-1]] = e
+	}
+	return found, nil
+}
+
+// ListInstances lists the instances that Streams or Documents keep, by key, beginning above after. It needs no definition.
+func ListInstances(ctx context.Context, log eventlog.Log, process, after string) iter.Seq2[Summary, error] {
+	return func(yield func(Summary, error) bool) {
+		prefix := eventlog.Key(process) + "/"
+		q := eventlog.EntryQuery{Kind: eventlog.Document, Prefix: prefix}
+		if after != "" {
+			q.After = eventlog.Key(process, after)
+		}
+		for e, err := range log.Entries(ctx, q) {
+			var s Summary
+			if err == nil {
+				err = json.Unmarshal(e.Value, &s)
+			}
+			if err != nil {
+				yield(Summary{}, fmt.Errorf("process: list instances of %q: %w", process, err))
+				return
+			}
+			s.Key = eventlog.SplitKey(e.Key)[1]
+			if !yield(s, nil) {
+				return
+			}
+		}
+	}
+}
