@@ -145,9 +145,9 @@ func Load[S, E any](ctx context.Context, w *Work, t Type[S, E], id string) (S, e
 	return v.state, nil
 }
 
-// Change loads an aggregate as Load does, lets decide make events out of its state, and appends them to the aggregate's stream when
-// the work is committed, provided that nobody else appended to it meanwhile. Changes of one work see each other's
-// events. No events is no change. An error of decide is returned as it is.
+// Change loads an aggregate as Load does, lets decide make events out of its state, and appends them to the aggregate's
+// stream when the work is committed, provided that nobody else appended to it meanwhile. Changes of one work see each
+// other's events. No events is no change. An error of decide is returned as it is.
 func Change[S, E any](ctx context.Context, w *Work, t Type[S, E], id string, decide func(S) ([]E, error)) error {
 	st, v, err := open(ctx, w, t, id)
 	if err != nil {
@@ -179,6 +179,7 @@ func open[S, E any](ctx context.Context, w *Work, t Type[S, E], id string) (*str
 			return st, v, nil
 		}
 	}
+	w.await(ctx, st.name)
 	v := &view[S, E]{definition: t.definition}
 	version, err := v.load(ctx, w.module, st.name)
 	if err != nil {

@@ -3,34 +3,53 @@ package aggregate
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
+	"github.com/ensue-io/ensue/consumer"
 	"github.com/ensue-io/ensue/event"
 	"github.com/ensue-io/ensue/eventlog"
 )
+
+// conflictPause is how long a work is left alone that met a change by another program.
+var conflictPause = consumer.Backoff{First: time.Millisecond, Most: 50 * time.Millisecond}
 
 // Do opens a work, lets do load and change in it, and commits it. When somebody else changed meanwhile what it loaded
 // (any error that is eventlog.ErrConflict), that is done again with a new work, after a short random pause, as often as the
 // module's Tries say; then it is a *ContendedError. Any other error of do or of the commit is returned as it is.
 func Do(ctx context.Context, m *Module, c Cause, do func(ctx context.Context, w *Work) error) (eventlog.Appended, error) {
+	contended := ""
 	for try := 1; ; try++ {
 		w := NewWork(m, c)
-		err := do(ctx, w)
-		var appended eventlog.Appended
-		if err == nil {
-			appended, err = w.Commit(ctx)
-		}
-		if err == nil || !errors.Is(err, eventlog.ErrConflict) {
+		appended, err := w.run(ctx, do, contended)
+		var inner *ContendedError
+		if err == nil || !errors.Is(err, eventlog.ErrConflict) || errors.As(err, &inner) {
 			return appended, err
 		}
 		if try >= m.tries() {
 			return eventlog.Appended{}, &ContendedError{Tries: try, Err: err}
 		}
-		if err := pause(ctx, try, time.Millisecond, 50*time.Millisecond); err != nil {
+		var conflict *eventlog.ConflictError
+		if contended == "" && errors.As(err, &conflict) {
+			contended = conflict.Stream // a turn comes soon enough
+			continue
+		}
+		if err := consumer.Sleep(ctx, conflictPause.After(try)); err != nil { // it is another program that is quicker
 			return eventlog.Appended{}, err
 		}
 	}
+}
+
+// run does the work once, in its turn for a stream about which there was a conflict.
+func (w *Work) run(ctx context.Context, do func(ctx context.Context, w *Work) error, contended string) (eventlog.Appended, error) {
+	w.polite = true
+	defer w.giveTurns()
+	if contended != "" {
+		w.take(ctx, contended)
+	}
+	if err := do(ctx, w); err != nil {
+		return eventlog.Appended{}, err
+	}
+	return w.Commit(ctx)
 }
 
 // Execute changes one aggregate: Do with one Change in it.
@@ -39,10 +58,10 @@ func Execute[S, E any](ctx context.Context, m *Module, t Type[S, E], id string, 
 	return err
 }
 
-// Record appends facts that need no decision, domain events or drafts of them, to a stream. Each gets an id, unless
-// its draft has one, and is the beginning of a conversation: its correlation is its own id. Recording facts again whose drafts
-// have the same ids changes nothing and returns what the first time returned. The module's Inside handlers run as
-// for any other event.
+// Record appends facts that need no decision, domain events or drafts of them, to a stream. Each gets an id, unless its
+// draft has one, and is the beginning of a conversation: its correlation is its own id. Recording facts again whose
+// drafts have the same ids changes nothing and returns what the first time returned. The module's Inside handlers run
+// as for any other event.
 //
 // To append with another correlation, or under an expected version, open a work.
 func Record(ctx context.Context, m *Module, stream string, facts ...any) (eventlog.Appended, error) {
@@ -98,20 +117,4 @@ func (w *Work) isRepeat(ctx context.Context, given []event.ID, all int) (bool, e
 		return found == all, nil
 	}
 	return false, nil
-}
-
-// pause waits before the next try: a random time up to first · 2^(tried-1), at most longest.
-func pause(ctx context.Context, tried int, first, longest time.Duration) error {
-	d := longest
-	if shift := tried - 1; shift < 20 && first<<shift < longest {
-		d = first << shift
-	}
-	timer := time.NewTimer(rand.N(d) + time.Microsecond)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

@@ -91,7 +91,8 @@ func (e *DepthError) Error() string {
 	return fmt.Sprintf("aggregate: handler %q of %v: events led to events %d times in one work; do two handlers answer each other?", e.Handler, e.Event, e.Depth)
 }
 
-// PanicError reports a handler that panicked. It is a fault, not a decision: nothing of its work was written.
+// PanicError reports a handler that panicked. It is a fault and never a decision, whatever the value, which is why it
+// wraps none: nothing of the work was written.
 type PanicError struct {
 	What  string // which handler
 	Value any    // what it panicked with
@@ -100,10 +101,4 @@ type PanicError struct {
 
 func (e *PanicError) Error() string {
 	return fmt.Sprintf("%s panicked: %v\n%s", e.What, e.Value, e.Stack)
-}
-
-// Unwrap returns what the handler panicked with, if that is an error.
-func (e *PanicError) Unwrap() error {
-	err, _ := e.Value.(error)
-	return err
 }

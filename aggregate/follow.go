@@ -9,19 +9,13 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ensue-io/ensue/consumer"
 	"github.com/ensue-io/ensue/event"
 	"github.com/ensue-io/ensue/eventlog"
 )
 
-// place is how far an Afterwards handler has come: the value of its cursor entry.
-type place struct {
-	Log      event.ID          `json:"log"`
-	Position eventlog.Position `json:"position"`
-	Event    event.ID          `json:"event,omitzero"` // the event there
-	revision eventlog.Revision
-}
-
-func (h Handler) key() string { return eventlog.Key("afterwards", h.name) }
+// The keys of the handlers' cursors begin with an empty part, which no consumer's name is.
+func (h Handler) key() string { return eventlog.Key("", "afterwards", h.name) }
 
 // Begin gives every Afterwards handler that is new its place: the end of the log as it is. From then on nothing is
 // kept from it. Call it before the program appends; Run calls it too.
@@ -30,24 +24,34 @@ func (m *Module) Begin(ctx context.Context) error {
 		if !h.afterwards {
 			continue
 		}
-		if _, found, err := m.place(ctx, h); err != nil || found {
+		if err := m.begin(ctx, h); err != nil {
+			return fmt.Errorf("aggregate: handler %q: %w", h.name, err)
+		}
+	}
+	return nil
+}
+
+func (m *Module) begin(ctx context.Context, h Handler) error {
+	if _, revision, err := m.cursor(ctx, h); err != nil || revision != eventlog.NoEntry {
+		return err
+	}
+	head, err := m.Log.Head(ctx)
+	if err != nil {
+		return err
+	}
+	c := consumer.Cursor{Log: m.Log.ID(), Position: head}
+	if head > 0 {
+		for rec, err := range m.Log.Read(ctx, eventlog.Query{After: head - 1, To: head, System: true}) {
 			if err != nil {
 				return err
 			}
-			continue
+			c.Event, c.At = rec.ID, rec.Position
 		}
-		p := place{Log: m.Log.ID()}
-		var err error
-		if p.Position, err = m.Log.Head(ctx); err != nil {
-			return fmt.Errorf("aggregate: handler %q: %w", h.name, err)
-		}
-		if p.Event, err = m.eventAt(ctx, p.Position); err != nil {
-			return fmt.Errorf("aggregate: handler %q: %w", h.name, err)
-		}
-		_, err = m.Log.Append(ctx, p.put(h, eventlog.NoEntry))
-		if err != nil && !errors.Is(err, eventlog.ErrConflict) { // another program was quicker
-			return fmt.Errorf("aggregate: handler %q: %w", h.name, err)
-		}
+	}
+	put := c.Put(h.key())
+	put.Expect = eventlog.NoEntry
+	if _, err := m.Log.Append(ctx, put); err != nil && !errors.Is(err, eventlog.ErrConflict) { // another program may have been quicker
+		return err
 	}
 	return nil
 }
@@ -82,91 +86,79 @@ func (m *Module) Run(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-func (m *Module) place(ctx context.Context, h Handler) (p place, found bool, err error) {
+// cursor returns the handler's cursor and its revision, eventlog.NoEntry where there is none.
+func (m *Module) cursor(ctx context.Context, h Handler) (c consumer.Cursor, revision eventlog.Revision, err error) {
+	revision = eventlog.NoEntry
 	for entry, err := range m.Log.Entries(ctx, eventlog.EntryQuery{Kind: eventlog.Cursor, Keys: []string{h.key()}}) {
 		if err != nil {
-			return place{}, false, fmt.Errorf("aggregate: handler %q: read its place: %w", h.name, err)
+			return consumer.Cursor{}, 0, fmt.Errorf("read its cursor: %w", err)
 		}
-		if err := json.Unmarshal(entry.Value, &p); err != nil {
-			return place{}, false, fmt.Errorf("aggregate: handler %q: its place is unreadable: %w", h.name, err)
+		if err := json.Unmarshal(entry.Value, &c); err != nil {
+			return consumer.Cursor{}, 0, fmt.Errorf("its cursor is unreadable: %w", err)
 		}
-		p.revision, found = entry.Revision, true
+		revision = entry.Revision
 	}
-	return p, found, nil
-}
-
-// eventAt returns the id of the event at a position, zero where there is none.
-func (m *Module) eventAt(ctx context.Context, p eventlog.Position) (id event.ID, err error) {
-	if p == 0 {
-		return event.ID{}, nil
-	}
-	for rec, err := range m.Log.Read(ctx, eventlog.Query{After: p - 1, To: p, System: true}) {
-		if err != nil {
-			return event.ID{}, err
-		}
-		id = rec.ID
-	}
-	return id, nil
-}
-
-func (p place) put(h Handler, expect eventlog.Revision) eventlog.Put {
-	value, err := json.Marshal(p)
-	if err != nil {
-		panic(err) // two ids and a number
-	}
-	return eventlog.Put{Entry: eventlog.Entry{Kind: eventlog.Cursor, Key: h.key(), Value: value}, Expect: expect}
+	return c, revision, nil
 }
 
 // follower runs one Afterwards handler.
 type follower struct {
-	module  *Module
-	handler Handler
-	logger  *slog.Logger
-	place   place // as stored
-	reached place // in memory: events that don't concern the handler move it on
+	module   *Module
+	handler  Handler
+	logger   *slog.Logger
+	revision eventlog.Revision // of the cursor as stored
+	reached  eventlog.Position // in memory: events that don't concern the handler move it on
+	passed   int               // so many of them, since the cursor was stored
 }
 
-// errMoved means that another program wrote the handler's place.
-var errMoved = errors.New("aggregate: the place was moved by another program")
+// errMoved means that another program wrote the handler's cursor.
+var errMoved = errors.New("aggregate: the cursor was moved by another program")
 
-// passed is after how many events that don't concern a handler its place is stored nevertheless.
-const passed = 1000
+// mostPassed is after how many events that don't concern a handler its cursor is stored nevertheless.
+const mostPassed = 1000
 
 func (f *follower) run(ctx context.Context) error {
-	for failed := 0; ; {
+	backoff := consumer.Backoff{Most: 5 * time.Second}
+	for failed := 0; ctx.Err() == nil; {
 		err := f.follow(ctx)
 		switch {
-		case ctx.Err() != nil:
-			return nil //nolint:nilerr // it was told to end
 		case errors.Is(err, eventlog.ErrLogRewound):
-			return err
+			return fmt.Errorf("aggregate: handler %q: %w", f.handler.name, err)
 		case errors.Is(err, errMoved):
 			failed = 0
 			continue
 		}
-		failed++
-		f.logger.WarnContext(ctx, "reading again", slog.Any("error", err), slog.Int("failed", failed))
-		_ = pause(ctx, failed, 10*time.Millisecond, 5*time.Second) // if it is cut short, so is the next round
+		if failed++; ctx.Err() == nil {
+			f.logger.WarnContext(ctx, "reading again", slog.Any("error", err), slog.Int("failed", failed))
+			_ = consumer.Sleep(ctx, backoff.After(failed)) // when it is cut short, the loop ends
+		}
 	}
+	return nil
 }
 
-// follow takes the handler's place and hands on what is behind it, until something fails.
+// follow takes up the handler's cursor and hands on what is behind it, until something fails.
 func (f *follower) follow(ctx context.Context) error {
-	if err := f.resume(ctx); err != nil {
+	c, revision, err := f.module.cursor(ctx, f.handler)
+	if err != nil {
 		return err
 	}
+	if err := c.Check(ctx, f.module.Log); err != nil {
+		return err
+	}
+	f.revision, f.reached, f.passed = revision, c.Position, 0
 	for {
 		head, err := f.module.Log.Head(ctx)
 		if err != nil {
 			return err
 		}
-		for rec, err := range f.module.Log.Read(ctx, eventlog.Query{After: f.reached.Position, To: head}) {
+		for rec, err := range f.module.Log.Read(ctx, eventlog.Query{After: f.reached, To: head}) {
 			if err != nil {
 				return err
 			}
 			if err := f.handle(ctx, rec); err != nil {
 				return err
 			}
+			f.reached = rec.Position
 		}
 		if err := f.module.Log.Wait(ctx, head); err != nil {
 			return err
@@ -174,71 +166,56 @@ func (f *follower) follow(ctx context.Context) error {
 	}
 }
 
-// resume reads the place and makes sure that it is one of this log.
-func (f *follower) resume(ctx context.Context) error {
-	p, _, err := f.module.place(ctx, f.handler)
-	if err != nil {
-		return err
-	}
-	there, err := f.module.eventAt(ctx, p.Position)
-	if err != nil {
-		return err
-	}
-	if p.Log != f.module.Log.ID() || there != p.Event {
-		return fmt.Errorf("aggregate: handler %q had come to event %s at position %d of log %s; log %s has %s there: %w",
-			f.handler.name, p.Event, p.Position, p.Log, f.module.Log.ID(), there, eventlog.ErrLogRewound)
-	}
-	f.place, f.reached = p, p
-	return nil
-}
-
 // handle gives one event to the handler, as often as it takes.
 func (f *follower) handle(ctx context.Context, rec event.Recorded) error {
-	next := place{Log: f.place.Log, Position: rec.Position, Event: rec.ID}
 	for failed := 0; ; {
-		appended, written, err := f.try(ctx, rec, next)
-		if err == nil {
-			if f.reached = next; written {
-				next.revision = appended.Results[0].Revision
-				f.place = next
-			}
-			return nil
-		}
+		err := f.try(ctx, rec)
 		var moved *eventlog.EntryConflictError
-		if errors.As(err, &moved) && moved.Kind == eventlog.Cursor && moved.Key == f.handler.key() {
+		switch {
+		case err == nil:
+			return nil
+		case errors.As(err, &moved) && moved.Kind == eventlog.Cursor && moved.Key == f.handler.key():
 			return errMoved
-		}
-		if ctx.Err() != nil {
+		case ctx.Err() != nil:
 			return err
 		}
 		failed++
 		f.logger.WarnContext(ctx, "trying again", slog.Any("error", err), slog.Int("failed", failed), slog.Uint64("position", uint64(rec.Position)))
-		if err := pause(ctx, failed, 10*time.Millisecond, 30*time.Second); err != nil {
+		if err := consumer.Sleep(ctx, consumer.Backoff{}.After(failed)); err != nil {
 			return err
 		}
 	}
 }
 
-// try handles an event and stores the new place in one append. What does not concern the handler is stored now and then.
-func (f *follower) try(ctx context.Context, rec event.Recorded, next place) (eventlog.Appended, bool, error) {
+// try handles an event and stores the cursor behind it, in one append. For what does not concern the handler the cursor
+// is stored now and then.
+func (f *follower) try(ctx context.Context, rec event.Recorded) error {
 	facts, err := f.module.Types.Decode(rec.Event)
 	if err != nil {
-		return eventlog.Appended{}, false, err
+		return err
 	}
+	next := consumer.Cursor{Log: f.module.Log.ID(), Position: rec.Position, Event: rec.ID, At: rec.Position}
+	put := next.Put(f.handler.key())
+	put.Expect = f.revision
 	w := NewWork(f.module, Cause{At: rec.Recorded, Metadata: rec.Metadata.Carry(rec.ID, f.module.Carried)})
-	w.Put(next.put(f.handler, f.place.revision))
-	concerned := rec.Position >= f.place.Position+passed
+	w.Put(put)
+	concerned := f.passed+1 >= mostPassed
 	for _, fact := range facts {
 		if f.handler.matches(fact) {
 			concerned = true
 			if err := f.handler.run(ctx, w, fact); err != nil {
-				return eventlog.Appended{}, false, err
+				return err
 			}
 		}
 	}
 	if !concerned {
-		return eventlog.Appended{}, false, nil
+		f.passed++
+		return nil
 	}
 	appended, err := w.Commit(ctx)
-	return appended, true, err
+	if err != nil {
+		return err
+	}
+	f.revision, f.passed = appended.Results[0].Revision, 0
+	return nil
 }

@@ -120,9 +120,8 @@ func count(ctx context.Context, w *aggregate.Work, _ Deposited) error {
 func TestWhatANotificationChangesHappensOnceAlsoWithTwoRunners(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := bank(t, aggregate.Afterwards("count", count))
-		lossy := *m
-		lossy.Log = &lost{Log: m.Log, every: 3}
-		stops := []func() error{running(t, &lossy), running(t, &lossy), running(t, m)}
+		lossy := &aggregate.Module{Log: &lost{Log: m.Log, every: 3}, Types: m.Types, Handlers: m.Handlers}
+		stops := []func() error{running(t, lossy), running(t, lossy), running(t, m)}
 		for range 20 {
 			deposits(t, m, 1)
 		}
@@ -172,13 +171,13 @@ func TestAHandlerWaitsForANewerProgram(t *testing.T) {
 		if got := c.got(); len(got) != 0 {
 			t.Errorf("went past an event that it can't read: %v", got)
 		}
-		newer := *m
+		newer := &aggregate.Module{Log: m.Log, Handlers: m.Handlers}
 		newer.Types, err = event.NewRegistry(event.Named[Deposited]("deposited", event.Schema(2), event.UpcastFrom(1, func(r event.Raw) ([]event.Raw, error) {
 			r.Schema = 2
 			return []event.Raw{r}, nil
 		})))
 		must(t, err)
-		must(t, running(t, &newer)())
+		must(t, running(t, newer)())
 		if got := c.got(); !slices.Equal(got, []int{2, 3}) {
 			t.Errorf("told %v", got)
 		}

@@ -28,7 +28,7 @@ import (
 // DefaultTries is how often a work is tried that meets changes by others.
 const DefaultTries = 10
 
-// Module is a module as its works see it. It must not be changed while it is used.
+// Module is a module as its works see it. It must not be changed or copied once it is used.
 type Module struct {
 	Name     string          // appears in errors and logs
 	Log      eventlog.Log    // where its aggregates are; required
@@ -39,6 +39,8 @@ type Module struct {
 	Now    func() time.Time // clock; nil for time.Now
 	Tries  int              // how often Do and Execute try a work in all when others change what it loaded; 0 for DefaultTries
 	Logger *slog.Logger     // told of what is retried; nil for none
+
+	turns turns
 }
 
 // Check returns everything that is wrong with the module, joined: a missing log or registry, and handlers that are empty or

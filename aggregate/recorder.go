@@ -37,9 +37,9 @@ type tracked struct {
 }
 
 // Track makes the work append to the stream what the object records, up to the commit. The expectation is that of
-// Append, and speaks of the stream as it is now: eventlog.Any is enough for an object that was loaded from the stream by
-// this work, Exactly the version for one that was read elsewhere, NoStream for a new one. An object that is the state of the stream's aggregate has
-// applied what it records, and does not see it in its evolve function again.
+// Append, and speaks of the stream as it is now: eventlog.Any is enough for an object that was loaded from the stream
+// by this work, Exactly the version for one that was read elsewhere, NoStream for a new one. An object that is the
+// state of the stream's aggregate has applied what it records, and does not see it in its evolve function again.
 func (w *Work) Track(stream string, expect eventlog.Expected, object Recording) error {
 	st, err := w.stream(stream)
 	if err != nil {

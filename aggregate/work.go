@@ -31,6 +31,8 @@ type Work struct {
 	handled int // so many facts were given to the handlers
 	depth   int // of the handler that runs: how many events led to it
 	used    error
+	polite  bool // takes turns for contended streams, and gives them back
+	turns   []*turn
 }
 
 type fact struct {
@@ -77,7 +79,8 @@ func (w *Work) Now() time.Time {
 // loaded the aggregate, since the version that was loaded is expected in any case.
 //
 // Errors: *eventlog.ConflictError where the expectation cannot be met, *event.UnregisteredError, *UnknownEventError for
-// a fact that the loaded aggregate cannot be folded over, *eventlog.NameError, ErrUsed. After an error the work cannot be committed.
+// a fact that the loaded aggregate cannot be folded over, *eventlog.NameError, ErrUsed. After an error the work cannot
+// be committed.
 func (w *Work) Append(stream string, expect eventlog.Expected, facts ...any) error {
 	st, err := w.stream(stream)
 	if err != nil {
@@ -205,21 +208,29 @@ func (w *Work) fail(err error) error {
 // stream under the version that was loaded or expected (G4). The results are those of this append, entries first. A
 // work with nothing to write writes nothing.
 //
-// Whatever it returns, the work is used up. After an error of the log nothing was written, with the exception that the log's contract makes: an answer
-// that was lost. Errors: those of the log's Append, *HandlerError, *DepthError, and ErrUsed.
+// Whatever it returns, the work is used up. After an error of the log nothing was written, with the exception that the
+// log's contract makes: an answer that was lost. Errors: those of the log's Append, *HandlerError, *DepthError, and
+// ErrUsed.
 func (w *Work) Commit(ctx context.Context) (eventlog.Appended, error) {
-	if w.used != nil {
-		return eventlog.Appended{}, w.used
-	}
-	if err := w.finish(ctx); err != nil {
-		return eventlog.Appended{}, w.fail(err)
-	}
-	w.used = ErrUsed
-	writes, err := w.writes()
+	writes, err := w.Writes(ctx)
 	if err != nil || len(writes) == 0 {
 		return eventlog.Appended{}, err
 	}
 	return w.module.Log.Append(ctx, writes...)
+}
+
+// Writes is Commit up to the append, which is left to the caller: for those who append in a transaction of their own
+// (eventlog.SQLTransactor), in which they also write the rows of an aggregate that is kept in tables. It returns
+// nothing where there is nothing to write.
+func (w *Work) Writes(ctx context.Context) ([]eventlog.Write, error) {
+	if w.used != nil {
+		return nil, w.used
+	}
+	if err := w.finish(ctx); err != nil {
+		return nil, w.fail(err)
+	}
+	w.used = ErrUsed
+	return w.writes()
 }
 
 // finish drains what is tracked and runs the Inside handlers, until neither adds anything.

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ensue-io/ensue/aggregate"
@@ -239,6 +240,10 @@ func TestAnUnregisteredFactFailsTheWork(t *testing.T) {
 }
 
 func TestExecuteIsTriedAgainOnConflict(t *testing.T) {
+	synctest.Test(t, tryAgain) // in a bubble, where waiting for a turn costs nothing
+}
+
+func tryAgain(t *testing.T) {
 	m := bank(t)
 	tries := 0
 	must(t, aggregate.Execute(t.Context(), m, accounts, "1", func(a Account) ([]AccountEvent, error) {

@@ -24,8 +24,8 @@ type Config struct {
 
 	// Parallel is how many submitted commands Run handles at a time; 0 for DefaultParallel, 1 for one after the other.
 	Parallel int
-	// Attempts is how often Run tries a submitted command whose handler fails, before its outcome is failed; 0 for as often as it
-	// takes.
+	// Attempts is how often Run tries a submitted command whose handler fails, before its outcome is failed; 0 for as
+	// often as it takes.
 	Attempts int
 }
 
@@ -42,8 +42,8 @@ type Bus struct {
 	lastSubmitted time.Time
 }
 
-// NewBus returns a bus. Every mistake is reported, joined: those of Module.Check, and *HandlerError for a name or a Go type that is
-// malformed or handled twice.
+// NewBus returns a bus. Every mistake is reported, joined: those of Module.Check, and *HandlerError for a name or a Go
+// type that is malformed or handled twice.
 func NewBus(c Config) (*Bus, error) {
 	if c.Module == nil {
 		return nil, errors.New("command: a bus needs a module")
@@ -158,10 +158,10 @@ type Hint struct {
 	First bool
 }
 
-// Dispatch handles a command, or returns the outcome that it had when it was handled before, with Repeat set. The outcome may be
-// accepted, rejected, failed or expired; an error means that there is none (yet): dispatch the command again, under the
-// same id. A command that is dispatched several times at once takes effect once, and all are given its one outcome; only an
-// action (Act) may run more than once.
+// Dispatch handles a command, or returns the outcome that it had when it was handled before, with Repeat set. The
+// outcome may be accepted, rejected, failed or expired; an error means that there is none (yet): dispatch the command
+// again, under the same id. A command that is dispatched several times at once takes effect once, and all are given its
+// one outcome; only an action (Act) may run more than once.
 //
 // Errors: *DigestError, *UnhandledError, *DecodeError, *PanicError, *aggregate.ContendedError, those of the log, and
 // whatever else the handler returned.
@@ -190,8 +190,9 @@ func (b *Bus) dispatch(ctx context.Context, e *Envelope, hint Hint, beside ...ev
 	return a.handle(ctx, h)
 }
 
-// Fail gives a command up: from now on its outcome is failed, for the given reason, and an attempt that is still under way
-// comes to nothing. If it has an outcome already, that stays and is returned, with Repeat set.
+// Fail gives a command up: from now on its outcome is failed, for the given reason, and an attempt that is still under
+// way comes to nothing (what an action has done outside stays done). If it has an outcome already, that stays and is
+// returned, with Repeat set.
 func (b *Bus) Fail(ctx context.Context, e Envelope, reason string) (Outcome, error) {
 	if e.ID.IsZero() {
 		return Outcome{}, fmt.Errorf("command: %q has no id and can't be given up", e.Type)

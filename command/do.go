@@ -15,7 +15,8 @@ type Setting func(*Envelope)
 // key that came from elsewhere becomes an id by event.DeriveID.
 func WithID(id ID) Setting { return func(e *Envelope) { e.ID = id } }
 
-// WithMetadata gives the command its metadata: the correlation of the conversation that it belongs to, what caused it, headers.
+// WithMetadata gives the command its metadata: the correlation of the conversation that it belongs to, what caused it,
+// headers.
 func WithMetadata(m event.Metadata) Setting { return func(e *Envelope) { e.Metadata = m } }
 
 // WithTime gives the command the instant at which it was decided, which its handler finds in Work.Now.
@@ -39,9 +40,10 @@ func (b *Bus) envelope(cmd any, settings []Setting) (e Envelope, first bool, err
 	return e, first, nil
 }
 
-// Do has a command handled and returns the handler's result. A rejection is returned as the error, a *Rejection; a command that was given up as a *FailedError. Without
-// WithID each call is a command of its own. R is the handler's result type, or struct{} where the result does not
-// matter; anything else is a *ResultTypeError. Other errors are those of Dispatch.
+// Do has a command handled and returns the handler's result. A rejection is returned as the error, a *Rejection; a
+// command that was given up as a *FailedError. Without WithID each call is a command of its own. R is the handler's
+// result type, or struct{} where the result does not matter; anything else is a *ResultTypeError. Other errors are
+// those of Dispatch.
 func Do[R any](ctx context.Context, b *Bus, cmd any, settings ...Setting) (R, error) {
 	var none R
 	e, first, err := b.envelope(cmd, settings)

@@ -7,7 +7,8 @@ import (
 	"github.com/ensue-io/ensue/aggregate"
 )
 
-// PanicError reports a handler that panicked: a fault, not a decision. Nothing was written, and the command can be sent again.
+// PanicError reports a handler that panicked: a fault, not a decision. Nothing was written, and the command can be sent
+// again.
 type PanicError = aggregate.PanicError
 
 // HandlerError reports handlers that cannot be: a malformed name, or a name or a Go type handled twice.

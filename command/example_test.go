@@ -114,26 +114,37 @@ func ExampleAct() {
 	}))
 	answer, err := command.Do[string](context.Background(), bus, SendReminder{"Ada"}, command.WithID(event.DeriveID("reminder", "1")))
 	fmt.Println(answer, err)
-	// Output: sent to Ada under 1ff7ac54-45cb-5a04-8e6b-9d3d3a70dcb0 <nil>
+	// Output: sent to Ada under 44bab06a-a2e9-5f86-9919-8f9d172f6337 <nil>
 }
 
 // A command that is submitted stands in the log, and is handled by whoever runs the queue, also after a restart.
 func ExampleBus_Submit() {
 	ctx, stop := context.WithCancel(context.Background())
-	remind := func(_ context.Context, _ command.ID, c SendReminder) (string, error) {
-		defer stop() // nothing more to do in this example
-		return "sent to " + c.Guest, nil
-	}
-	bus := restaurant(command.Act("send-reminder", remind))
-	id, err := bus.Submit(ctx, SendReminder{"Ada"})
+	bus := restaurant()
+	id, err := bus.Submit(ctx, BookTable{"7", "Ada"})
 	if err != nil {
 		panic(err)
 	}
 	status, err := bus.Status(ctx, id)
 	fmt.Println(status.Status, err)
-	fmt.Println(bus.Run(ctx))
+
+	log := bus.Module().Log
+	head, err := log.Head(ctx)
+	if err != nil {
+		panic(err)
+	}
+	ended := make(chan error)
+	go func() { ended <- bus.Run(ctx) }()
+	if err := log.Wait(ctx, head); err != nil { // until the table is booked
+		panic(err)
+	}
+	status, err = bus.Status(ctx, id)
+	fmt.Printf("%s %s %v\n", status.Status, status.Result, err)
+	stop()
+	fmt.Println(<-ended)
 	// Output:
 	// queued <nil>
+	// accepted {"Number":1} <nil>
 	// <nil>
 }
 

@@ -34,9 +34,10 @@ func With(c event.Codec) Option { return func(h *Handler) { h.codec = c } }
 func Formerly(name string) Option { return func(h *Handler) { h.former = append(h.former, name) } }
 
 // Handle declares the handler of a command C, whose result is R (struct{} for none). It loads and changes aggregates in
-// the work, which the bus commits together with the command's receipt; the work knows the command's id, metadata and time. An
-// error that is a *Rejection is the command's outcome, and nothing that the work holds is written; after any other error,
-// or a panic, nothing at all is written and whoever sent the command sends it again. The handler is run again, with a new
+// the work, which the bus commits together with the command's receipt; the work knows the command's id, metadata and
+// time. An error that is a *Rejection (as by errors.As) is the command's outcome, and nothing that the work holds is
+// written: the receipt stands alone, and says what was right when the aggregates were loaded. After any other error, or
+// a panic, nothing at all is written and whoever sent the command sends it again. The handler is run again, with a new
 // work, when others changed what it loaded: it must do nothing but what the work does.
 func Handle[C, R any](name string, handle func(ctx context.Context, w *aggregate.Work, c C) (R, error), options ...Option) Handler {
 	return newHandler(name, false, handle != nil, func(ctx context.Context, w *aggregate.Work, _ *Envelope, c C) (R, error) {
@@ -46,7 +47,8 @@ func Handle[C, R any](name string, handle func(ctx context.Context, w *aggregate
 
 // Act declares the handler of a command that acts outside the module's log: sends a mail, calls a service. It is run
 // outside of any transaction and its receipt is written after it, so it may be run again: at least once, always under
-// the same id, which is to be handed on as the idempotency key. FromContext returns the rest of the envelope. Errors are those of Handle.
+// the same id, which is to be handed on as the idempotency key. FromContext returns the rest of the envelope. Errors
+// are those of Handle.
 func Act[C, R any](name string, act func(ctx context.Context, id ID, c C) (R, error), options ...Option) Handler {
 	return newHandler(name, true, act != nil, func(ctx context.Context, _ *aggregate.Work, e *Envelope, c C) (R, error) {
 		return act(context.WithValue(ctx, envelopeKey{}, *e), e.ID, c)

@@ -8,13 +8,17 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ensue-io/ensue/consumer"
 	"github.com/ensue-io/ensue/eventlog"
 )
 
+// again is how long a submitted command that failed is left alone.
+var again = consumer.Backoff{First: 100 * time.Millisecond, Most: time.Minute}
+
 // Run has submitted commands handled until ctx ends, and returns nil then, when all that it began has ended. They are
 // begun in the order in which they were submitted, at most Config.Parallel at a time. One whose handler fails is tried
-// again, later and later, up to a minute apart; it does not delay those behind it. Several programs may run the same queue: a
-// command may be tried by both, and takes effect once.
+// again, later and later, up to a minute apart; it does not delay those behind it. Several programs may run the same
+// queue: a command may be tried by both, and takes effect once.
 func (b *Bus) Run(ctx context.Context) error {
 	q := queue{bus: b, slots: make(chan struct{}, b.parallel), begun: map[ID]bool{}}
 	defer q.running.Wait()
@@ -29,7 +33,7 @@ func (b *Bus) Run(ctx context.Context) error {
 		}
 		failed++
 		b.logger.WarnContext(ctx, "reading submitted commands again", slog.Any("error", err), slog.Int("failed", failed))
-		wait(ctx, again(failed))
+		_ = consumer.Sleep(ctx, again.After(failed)) // if it is cut short, so is the next round
 	}
 }
 
@@ -136,10 +140,10 @@ func (q *queue) handle(ctx context.Context, c *queued) (putOff bool) {
 		}
 	}
 	logger.WarnContext(ctx, "a submitted command is tried again later")
-	c.due = q.bus.now().Add(again(c.failed))
+	c.due = q.bus.now().Add(again.After(c.failed))
 	if _, err := q.bus.module.Log.Append(ctx, c.put(c.revision)); err != nil && !errors.Is(err, eventlog.ErrConflict) {
 		logger.WarnContext(ctx, "a submitted command could not be put off", slog.Any("put", err))
-		wait(ctx, again(1)) // it stays due; its slot is kept busy, so that it is not tried again at once
+		_ = consumer.Sleep(ctx, again.After(1)) // it stays due; its slot is kept busy, so that it is not tried again at once
 	}
 	return true
 }
@@ -162,18 +166,4 @@ func (q *queue) sleep(ctx context.Context, head eventlog.Position, longest time.
 		return nil
 	}
 	return err
-}
-
-// again returns how long a command that failed so often is left alone: 0.1 s, 0.2 s, 0.4 s … at most a minute.
-func again(failed int) time.Duration {
-	return min(100*time.Millisecond<<min(failed-1, 12), time.Minute)
-}
-
-func wait(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
 }

@@ -14,8 +14,9 @@ import (
 // SubmittedType is the type of the system record of a submitted command.
 const SubmittedType = event.SystemPrefix + "command"
 
-// submitted is a prefix of the keys of pending entries: commands that were submitted and have no outcome yet.
-const submitted = "submitted/"
+// submitted begins the keys of the pending entries of submitted commands. The empty part before it keeps them apart from the
+// commands of processes, whose keys begin with a process's name.
+const submitted = "/submitted/"
 
 // Submit puts a command into the module's queue and returns its id: when it returns, the command stands in the log, and
 // Run will have it handled, here or in another program, also after a restart. Status tells what became of it. Submitting the

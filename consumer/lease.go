@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/ensue-io/ensue/event"
@@ -18,7 +19,7 @@ const DefaultTTL = 15 * time.Second
 
 // Holder is who holds a lease.
 type Holder struct {
-	Token   event.ID  `json:"token"` // this holding; a new one each time
+	Worker  event.ID  `json:"worker"` // who acquired it
 	Host    string    `json:"host"`
 	PID     int       `json:"pid"`
 	Started string    `json:"started,omitempty"` // when the operating system says that the process started, so that a reused PID is noticed
@@ -27,7 +28,10 @@ type Holder struct {
 	Until   time.Time `json:"until"`
 }
 
-func (h Holder) String() string { return fmt.Sprintf("process %d on %s", h.PID, h.Host) }
+func (h Holder) String() string {
+	host, _, _ := strings.Cut(h.Host, " ")
+	return fmt.Sprintf("process %d on %s", h.PID, host)
+}
 
 // ErrLeaseLost means that somebody else holds the lease now; whoever lost it must stop what the lease was for.
 var ErrLeaseLost = errors.New("consumer: the lease was lost")
@@ -49,6 +53,10 @@ type LeaseOptions struct {
 	TTL    time.Duration    // default DefaultTTL
 	Now    func() time.Time // the store's clock; default time.Now
 	Logger *slog.Logger     // told who is waited for; default slog.Default()
+
+	// Worker identifies who acquires. A worker takes a lease over at once that it holds itself, so it must not do the work
+	// twice at a time. Default: a new identity for each call.
+	Worker event.ID
 }
 
 // Acquire waits until the lease is free and takes it. A holder that is a process of this machine which has ended is
@@ -63,11 +71,11 @@ func Acquire(ctx context.Context, log eventlog.Log, name string, o LeaseOptions)
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	host, err := os.Hostname()
-	if err != nil {
-		host = "unknown"
+	if o.Worker.IsZero() {
+		o.Worker = event.NewID()
 	}
-	l := &Lease{log: log, key: name, ttl: o.TTL, now: o.Now, holder: Holder{Token: event.NewID(), Host: host, PID: os.Getpid(), Started: processStart(os.Getpid())}}
+	host := machine()
+	l := &Lease{log: log, key: name, ttl: o.TTL, now: o.Now, holder: Holder{Worker: o.Worker, Host: host, PID: os.Getpid(), Started: processStart(os.Getpid())}}
 	told := ""
 	for {
 		current, rev, err := readLease(ctx, log, name)
@@ -75,7 +83,7 @@ func Acquire(ctx context.Context, log eventlog.Log, name string, o LeaseOptions)
 			return nil, err
 		}
 		now := o.Now()
-		if rev == 0 || !now.Before(current.Until) || current.Host == host && ended(current) {
+		if rev == 0 || !now.Before(current.Until) || current.Worker == o.Worker || current.Host == host && ended(current) {
 			l.holder.Epoch, l.holder.Since, l.rev = current.Epoch+1, event.Micro(now), rev
 			if rev == 0 {
 				l.rev = eventlog.NoEntry
@@ -97,6 +105,18 @@ func Acquire(ctx context.Context, log eventlog.Log, name string, o LeaseOptions)
 			return nil, err
 		}
 	}
+}
+
+// machine names this machine, and the process name space on it: what a PID means something in.
+func machine() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	if space, err := os.Readlink("/proc/self/ns/pid"); err == nil {
+		host += " " + space
+	}
+	return host
 }
 
 // Leases lists the leases of a log and who holds them.

@@ -110,6 +110,9 @@ func NewEngine(cfg Config) (*Engine, error) {
 	if cfg.Lease.Logger == nil {
 		cfg.Lease.Logger = cfg.Logger
 	}
+	if cfg.Lease.Worker.IsZero() {
+		cfg.Lease.Worker = event.NewID()
+	}
 	cfg.Partitions = orDefault(cfg.Partitions, consumer.DefaultPartitions)
 	cfg.Batch = orDefault(cfg.Batch, 512)
 	cfg.Workers = orDefault(cfg.Workers, 32)
@@ -238,7 +241,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			failures = 0
 		}
 		failures++
-		wait := consumer.Backoff{Most: 5 * time.Second}.After(failures)
+		wait := e.cfg.Retry.Backoff.After(failures)
 		e.cfg.Logger.Error("starting over", "error", err, "after", wait)
 		if consumer.Sleep(ctx, wait) != nil {
 			return nil
@@ -248,7 +251,7 @@ func (e *Engine) Run(ctx context.Context) error {
 
 // term is one holding of the lease.
 func (e *Engine) term(ctx context.Context) error {
-	lease, err := consumer.Acquire(ctx, e.home.Log, leaseKey(e.cfg.Definition.name), e.cfg.Lease)
+	lease, err := consumer.Acquire(ctx, e.home.Log, leaseKey(e.cfg.Definition.name), e.cfg.Lease) // its own earlier one it takes at once
 	if err != nil {
 		return err
 	}

@@ -116,7 +116,7 @@ func (t *term) give(ctx context.Context, key string, in *Taken, handlings []hand
 			t.batch.stats.Duplicates++
 			return nil
 		}
-		if h.Condition != Waiting || !starts {
+		if h.Condition != Waiting {
 			return t.enqueue(h, in)
 		}
 	}

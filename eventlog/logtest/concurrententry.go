@@ -44,36 +44,16 @@ var concurrentEntryCases = []Case{
 		}
 	}},
 	{Name: "concurrent/a count kept under expected revisions misses none", Concurrent: true, run: func(t *trial) {
-		const each = 25
+		const rounds = 25
 		t.append(put(eventlog.Cursor, "count", "0"))
-		t.together(writers, func(ctx context.Context, _ int) error {
-			for n := 0; n < each; {
-				found, err := gather(t.log.Entries(ctx, eventlog.EntryQuery{Kind: eventlog.Cursor, Keys: []string{"count"}}))
-				if err != nil {
-					return err
-				}
-				if len(found) != 1 {
-					return fmt.Errorf("the count is %v", found)
-				}
-				count, err := strconv.Atoi(string(found[0].Value))
-				if err != nil {
-					return err
-				}
-				p := put(eventlog.Cursor, "count", strconv.Itoa(count+1))
-				p.Expect = found[0].Revision
-				_, err = t.retry(ctx, p, to("counted", eventlog.Any, fact(string(p.Entry.Value))))
-				switch {
-				case err == nil:
-					n++
-				case !errors.Is(err, eventlog.ErrConflict):
-					return err
-				}
-			}
-			return nil
-		})
+		for range rounds {
+			seen, ok := t.entry(eventlog.Cursor, "count")
+			t.same("that the count is there", ok, true)
+			t.together(writers, func(ctx context.Context, _ int) error { return counted(ctx, t, seen) })
+		}
 		e, _ := t.entry(eventlog.Cursor, "count")
-		t.same("the count", string(e.Value), fmt.Sprint(writers*each))
-		t.same("what was counted", payloads(t.stream("counted", eventlog.StreamQuery{})), numbers(1, writers*each))
+		t.same("the count", string(e.Value), fmt.Sprint(writers*rounds))
+		t.same("what was counted", payloads(t.stream("counted", eventlog.StreamQuery{})), numbers(1, writers*rounds))
 	}},
 	{Name: "concurrent/who sees an event sees the entries of its append", Concurrent: true, run: func(t *trial) {
 		const each = 100
@@ -96,6 +76,29 @@ var concurrentEntryCases = []Case{
 		t.same("the entries", keys(t.entries(eventlog.EntryQuery{Kind: eventlog.Receipt})), []string{fmt.Sprint(each - 2), fmt.Sprint(each - 1)})
 		t.same("the number of events", len(t.stream("last", eventlog.StreamQuery{})), each)
 	}},
+}
+
+// counted adds one to a count that was seen, or to what it has become.
+func counted(ctx context.Context, t *trial, seen eventlog.Entry) error {
+	for {
+		n, err := strconv.Atoi(string(seen.Value))
+		if err != nil {
+			return err
+		}
+		p := put(eventlog.Cursor, "count", strconv.Itoa(n+1))
+		p.Expect = seen.Revision
+		if _, err = t.retry(ctx, p, to("counted", eventlog.Any, fact(string(p.Entry.Value)))); !errors.Is(err, eventlog.ErrConflict) {
+			return err
+		}
+		found, err := gather(t.log.Entries(ctx, eventlog.EntryQuery{Kind: eventlog.Cursor, Keys: []string{"count"}}))
+		if err != nil {
+			return err
+		}
+		if len(found) != 1 {
+			return fmt.Errorf("the count is %v", found)
+		}
+		seen = found[0]
+	}
 }
 
 // entriesFollow reads the last event again and again, and then the entries, of which the event's or a later one's have

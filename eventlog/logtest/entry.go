@@ -58,6 +58,7 @@ var entryCases = []Case{
 	}},
 	{Name: "entry/deleting what is not there succeeds", run: func(t *trial) {
 		t.append(put(eventlog.Cursor, "a", "1"))
+		t.same("the revision as read", t.revision(eventlog.Cursor, "a") > 0, true)
 		before := t.dump()
 		t.append(eventlog.Delete{Kind: eventlog.Cursor, Key: "b"}, eventlog.Delete{Kind: eventlog.Lease, Key: "a"}, eventlog.Delete{Kind: eventlog.Cursor, Key: "b", Expect: eventlog.NoEntry})
 		t.same("the log", t.dump(), before)
@@ -120,6 +121,7 @@ var entryCases = []Case{
 				}
 				seen[r] = true
 			}
+			t.same("the revision as read", t.revision(eventlog.Claim, "k") > 0, true)
 			t.append(eventlog.Delete{Kind: eventlog.Claim, Key: "k"})
 		}
 		done := t.append(put(eventlog.Claim, "k", "1"), eventlog.Delete{Kind: eventlog.Claim, Key: "k"}, put(eventlog.Claim, "k", "2"))

@@ -19,6 +19,7 @@ func (t *trial) source(n int) []eventlog.Position {
 	for _, r := range t.stream("s", eventlog.StreamQuery{}) {
 		positions = append(positions, r.Position)
 	}
+	t.same("the number of events to link", len(positions), n)
 	return positions
 }
 
@@ -36,7 +37,9 @@ var linkCases = []Case{
 		t.same("the view", payloads(events), []string{"3", "1"})
 		t.same("its places", places(events), []string{"view/1@1", "view/1@2"})
 		for i, r := range events {
-			own := t.read(eventlog.Query{IDs: []event.ID{r.ID}})[0]
+			byID := t.read(eventlog.Query{IDs: []event.ID{r.ID}})
+			t.same("the event by id", payloads(byID), []string{string(r.Data)})
+			own := byID[0]
 			t.same("the origin", r.Origin, own.Place)
 			t.same("that it is a link", []bool{r.IsLink(), own.IsLink()}, []bool{true, false})
 			r.Place, r.Origin = own.Place, event.Place{}

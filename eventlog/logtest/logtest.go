@@ -59,11 +59,10 @@ type Case struct {
 // Run runs the case on a new log of the store. It skips a case of a capability that the log does not declare.
 func (c Case) Run(t T, s Store) {
 	t.Helper()
-	patience := s.Patience
-	if patience == 0 {
-		patience = 2 * time.Minute
+	if s.Patience == 0 {
+		s.Patience = 2 * time.Minute
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), s.Patience)
 	t.Cleanup(cancel)
 	tr := &trial{T: t, store: s, ctx: ctx}
 	tr.log = tr.open()

@@ -166,11 +166,13 @@ var readCases = []Case{
 		e.Metadata.Headers, e.Tags = map[string]string{"h": "1"}, []event.Tag{{Key: "k", Value: "1"}}
 		t.append(to("s", eventlog.Any, e), put(eventlog.Document, "d", "1"))
 		before := t.dump()
+		t.same("the log", payloads(t.read(eventlog.Query{})), []string{"1"})
 		for _, r := range slices.Concat(t.read(eventlog.Query{}), t.stream("s", eventlog.StreamQuery{}), t.read(eventlog.Query{IDs: []event.ID{e.ID}})) {
-			t.same("the payload", string(r.Data), "1")
+			t.same("the event", fmt.Sprintf("%s %v %v", r.Data, r.Tags, r.Metadata.Headers), "1 [{k 1}] map[h:1]")
 			r.Data[0], r.Tags[0].Value, r.Metadata.Headers["h"] = '2', "2", "2"
 		}
 		for _, d := range slices.Concat(t.entries(eventlog.EntryQuery{Kind: eventlog.Document}), t.entries(eventlog.EntryQuery{Kind: eventlog.Document, Keys: []string{"d"}})) {
+			t.same("the entry", string(d.Value), "1")
 			d.Value[0] = '2'
 		}
 		t.same("the log", t.dump(), before)
@@ -185,7 +187,9 @@ var streamCases = []Case{
 		events := t.stream("s/1", eventlog.StreamQuery{})
 		t.same("the stream", payloads(events), []string{"1", "4"})
 		t.same("the places", places(events), []string{"s/1@1", "s/1@2"})
-		t.same("the same by position", describe(events[1]), describe(t.read(eventlog.Query{IDs: []event.ID{events[1].ID}})[0]))
+		byID := t.read(eventlog.Query{IDs: []event.ID{events[1].ID}})
+		t.same("the same by id", payloads(byID), []string{"4"})
+		t.same("the same by position", describe(events[1]), describe(byID[0]))
 	}},
 	{Name: "stream/that does not exist is empty", run: func(t *trial) {
 		t.fill("s", 1)

@@ -66,7 +66,7 @@ func try(t *testing.T, c logtest.Case, s logtest.Store) (failed, skipped string)
 	}()
 	select {
 	case <-ended:
-	case <-time.After(time.Minute):
+	case <-time.After(5 * time.Minute): // a case's patience is 2 minutes, if its store has no other
 		t.Fatalf("the case goes on and on, though its store's patience is %v", s.Patience)
 	}
 	r.mu.Lock()

@@ -42,7 +42,7 @@ var reopenCases = []Case{
 		t.reopen()
 		t.clock.set(at.Add(-time.Hour))
 		t.append(to("s", eventlog.Exactly(2), fact("3")))
-		events := t.read(eventlog.Query{})
+		events := t.stream("s", eventlog.StreamQuery{})
 		t.same("the places", places(events), []string{"s@1", "s@2", "s@3"})
 		if events[2].Position <= head || events[2].Recorded.Before(events[1].Recorded) {
 			t.Fatalf("after position %d and %v came %s", head, events[1].Recorded, describe(events[2]))

@@ -84,6 +84,7 @@ var repeatCases = []Case{
 		if one.Repeat || two.Repeat || two.Results[0].Revision <= one.Results[0].Revision {
 			t.Fatalf("the same entry put twice gave %+v and %+v", one, two)
 		}
+		t.same("the revision as read", t.revision(eventlog.Cursor, "c"), two.Results[0].Revision)
 	}},
 	{Name: "repeat/does not link what was not linked, and says where the rest is", needs: links, run: func(t *trial) {
 		e := fact("1")

@@ -196,6 +196,7 @@ var truncateCases = []Case{
 	{Name: "truncate stream/leaves the log as it was, by position and by id", needs: keeps, run: func(t *trial) {
 		t.fill("s", 5)
 		all, head := t.read(eventlog.Query{}), t.head()
+		t.same("the number of events", len(all), 5)
 		t.truncate("s", 5)
 		t.same("the log", t.read(eventlog.Query{}), all)
 		t.same("an event by id", t.read(eventlog.Query{IDs: []event.ID{all[0].ID}}), all[:1])

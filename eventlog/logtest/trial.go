@@ -38,7 +38,26 @@ func (t *trial) append(writes ...eventlog.Write) eventlog.Appended {
 	if len(done.Results) != len(writes) {
 		t.Fatalf("append of %d writes returned %d results", len(writes), len(done.Results))
 	}
+	for i, r := range done.Results {
+		if !done.Repeat && !likely(writes[i], r) {
+			t.Fatalf("append of %+v returned %+v", writes[i], r)
+		}
+	}
 	return done
+}
+
+// likely tells whether r can be the result of a write that was applied.
+func likely(w eventlog.Write, r eventlog.Result) bool {
+	switch w := w.(type) {
+	case eventlog.ToStream:
+		return r.First > 0 && r.Last == r.First+eventlog.Version(len(w.Events))-1 && r.Revision == 0
+	case eventlog.LinkTo:
+		return r.First > 0 && r.Last > 0 && r.Revision == 0
+	case eventlog.Put:
+		return r.First == 0 && r.Last == 0 && r.Revision > 0
+	default:
+		return r == eventlog.Result{}
+	}
 }
 
 // fill appends n events of type "fact" to a stream, their payloads "1", "2", …
@@ -52,6 +71,7 @@ func (t *trial) fill(stream string, n int) {
 		}
 		t.append(to(stream, eventlog.Any, events...))
 	}
+	t.same("the end of the stream", payloads(t.stream(stream, eventlog.StreamQuery{Backward: true, Limit: 1})), []string{fmt.Sprint(n)})
 }
 
 // refused appends what must fail with an error of type E, and leave nothing behind.
@@ -201,11 +221,15 @@ func (t *trial) within(what string, do func()) {
 	}()
 	select {
 	case <-ended:
-		if !returned {
-			t.Fatalf("%s failed", what)
-		}
 	case <-t.ctx.Done():
-		t.Fatalf("%s does not come to an end", what)
+		select {
+		case <-ended: // with the context's error, and what that meant
+		case <-time.After(min(5*time.Second, t.store.Patience)):
+			t.Fatalf("%s does not come to an end", what)
+		}
+	}
+	if !returned {
+		t.Fatalf("%s failed", what)
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"database/sql/driver"
 	"encoding/json"
 	"errors"
-	"strings"
 
 	"github.com/ensue-io/ensue/event"
 	"github.com/ensue-io/ensue/eventlog"
@@ -14,20 +13,13 @@ import (
 //
 // The way that matters is the usual one: expectations are checked against streams in memory, rows are inserted without
 // asking whether their ids are there already, and the database's unique index objects if they are. Only then, or when
-// an expectation is not met, is it asked whether the call repeats an earlier one.
+// an expectation is not met, is it asked whether the call repeats an earlier one. (Inserting many rows by one statement
+// was measured; it is no faster.)
 type appending struct {
 	*state
-	log      *Log
 	m        *module
-	start    int64 // the head before
-	recorded int64
-	rows     []driver.Value // of events, not inserted yet
-	tags     []tagRow
-}
-
-type tagRow struct {
-	seq int64
-	tag event.Tag
+	recorded int64 // 0 as long as there is no event
+	row      [eventColumns]driver.Value
 }
 
 // errNotFresh means that an id of the call is in the log already.
@@ -40,8 +32,8 @@ func (s *state) apply(log *Log, writes []eventlog.Write) (eventlog.Appended, err
 	if err != nil {
 		return eventlog.Appended{}, err
 	}
-	a := &appending{state: s, log: log, m: m, start: m.head}
 	s.changeModule(m)
+	a := &appending{state: s, m: m}
 	results := make([]eventlog.Result, len(writes))
 	for i, w := range writes {
 		switch w := w.(type) {
@@ -57,9 +49,6 @@ func (s *state) apply(log *Log, writes []eventlog.Write) (eventlog.Appended, err
 		if err != nil {
 			return eventlog.Appended{}, err
 		}
-	}
-	if err := a.insert(); err != nil {
-		return eventlog.Appended{}, err
 	}
 	return eventlog.Appended{Results: results}, nil
 }
@@ -117,34 +106,44 @@ func (a *appending) event(st *stream, e *event.Event) error {
 	if !e.Occurred.IsZero() {
 		occurred = e.Occurred.UnixMicro()
 	}
-	var headers, tags driver.Value
-	if len(e.Metadata.Headers) > 0 {
-		text, err := json.Marshal(e.Metadata.Headers)
-		if err != nil {
-			return err
-		}
-		headers = string(text)
-	}
-	if len(e.Tags) > 0 {
-		text, err := json.Marshal(e.Tags)
-		if err != nil {
-			return err
-		}
-		tags = string(text)
-		for _, t := range e.Tags {
-			a.tags = append(a.tags, tagRow{seq, t})
-		}
-	}
 	data := e.Data
 	if data == nil {
 		data = []byte{}
 	}
-	a.rows = append(a.rows, seq, id, st.number, st.version, typ, flag(e.IsSystem()), int64(max(e.Schema, 1)), occurred, a.recorded,
-		idValue(&e.Metadata.Correlation), idValue(&e.Metadata.Causation), headers, tags, data)
-	if len(a.rows) >= eventColumns*manyRows {
-		return a.insert()
+	a.row = [...]driver.Value{seq, id, st.number, st.version, typ, flag(e.IsSystem()), int64(max(e.Schema, 1)), occurred, a.recorded,
+		idValue(&e.Metadata.Correlation), idValue(&e.Metadata.Causation), nil, nil, data}
+	if len(e.Metadata.Headers) > 0 {
+		if a.row[11], err = jsonText(e.Metadata.Headers); err != nil {
+			return err
+		}
+	}
+	if len(e.Tags) > 0 {
+		if a.row[12], err = jsonText(e.Tags); err != nil {
+			return err
+		}
+	}
+	a.undo.wrote = true
+	_, err = a.x.exec(`INSERT INTO events (seq, id, stream, version, type, system, schema, occurred, recorded, correlation, causation, headers, tags, data)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`, a.row[:]...)
+	if extended, _ := code(err); extended == codeUnique {
+		return errNotFresh
+	}
+	if err != nil {
+		return err
+	}
+	for _, t := range e.Tags {
+		if _, err := a.x.exec(`INSERT INTO tags (key, value, seq) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, t.Key, t.Value, seq); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+const eventColumns = 14
+
+func jsonText(v any) (driver.Value, error) {
+	text, err := json.Marshal(v)
+	return string(text), err
 }
 
 func idValue(id *event.ID) driver.Value {
@@ -152,53 +151,6 @@ func idValue(id *event.ID) driver.Value {
 		return nil
 	}
 	return id[:]
-}
-
-const (
-	eventColumns = 14
-	manyRows     = 32
-	insertEvent  = `INSERT OR FAIL INTO events (seq, id, stream, version, type, system, schema, occurred, recorded, correlation, causation, headers, tags, data) VALUES `
-	oneEvent     = `(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
-)
-
-// insertMany and insertSome insert several events in one statement. OR FAIL: a statement that fails half way need not
-// be undone on its own, which would be prepared for page by page; the request is undone as a whole.
-var (
-	insertMany = insertEvent + oneEvent + strings.Repeat(", "+oneEvent, manyRows-1)
-	insertSome = insertEvent + oneEvent + strings.Repeat(", "+oneEvent, someRows-1)
-	insertOne  = insertEvent + oneEvent
-)
-
-const someRows = 4
-
-// insert inserts the events that wait for it.
-func (a *appending) insert() error {
-	for rows := a.rows; len(rows) > 0; {
-		text, n := insertOne, 1
-		switch {
-		case len(rows) >= eventColumns*manyRows:
-			text, n = insertMany, manyRows
-		case len(rows) >= eventColumns*someRows:
-			text, n = insertSome, someRows
-		}
-		a.undo.wrote = true
-		if _, err := a.x.exec(text, rows[:n*eventColumns]...); err != nil {
-			if extended, _ := code(err); extended == codeUnique {
-				return errNotFresh
-			}
-			return err
-		}
-		rows = rows[n*eventColumns:]
-	}
-	clear(a.rows)
-	a.rows = a.rows[:0]
-	for _, t := range a.tags {
-		if _, err := a.x.exec(`INSERT INTO tags (key, value, seq) VALUES (?, ?, ?) ON CONFLICT DO NOTHING`, t.tag.Key, t.tag.Value, t.seq); err != nil {
-			return err
-		}
-	}
-	a.tags = a.tags[:0]
-	return nil
 }
 
 func (a *appending) linkTo(w eventlog.LinkTo) (r eventlog.Result, err error) {
@@ -210,11 +162,6 @@ func (a *appending) linkTo(w eventlog.LinkTo) (r eventlog.Result, err error) {
 	for i, p := range w.Positions {
 		if p == 0 || p > eventlog.Position(a.m.head) { // #nosec G115 -- positions count up from 0
 			return r, &eventlog.NoEventError{Stream: w.Stream, Position: p}
-		}
-		if int64(p) > a.start { // an event of this very call // #nosec G115 -- checked above
-			if err := a.insert(); err != nil {
-				return r, err
-			}
 		}
 		v, err := a.link(st, int64(p), refused) // #nosec G115 -- checked above
 		if err != nil {

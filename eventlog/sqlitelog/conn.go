@@ -114,23 +114,24 @@ func (c *conn) queryContext(ctx context.Context, text string, row func([]driver.
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
+	defer func() {
+		if closed := rows.Close(); err == nil {
+			err = closed
+		}
+	}()
 	n := len(rows.Columns())
 	for len(c.row) < n {
 		c.row = append(c.row, nil)
 	}
 	for {
-		switch err := rows.Next(c.row[:n]); err {
-		case nil:
-		case io.EOF:
-			return nil
-		default:
-			return err
+		err := rows.Next(c.row[:n])
+		if err == nil {
+			err = row(c.row[:n])
 		}
-		if err := row(c.row[:n]); err != nil {
-			if err == errEnough {
-				return nil
-			}
+		if errors.Is(err, io.EOF) || errors.Is(err, errEnough) {
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 	}

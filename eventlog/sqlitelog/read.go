@@ -91,6 +91,7 @@ type page struct {
 	rows  []event.Recorded
 	types []int64
 	bytes int
+	full  bool
 }
 
 // add adds an event; errEnough when the page is full.
@@ -134,6 +135,7 @@ func (p *page) add(stream string, row []driver.Value) error {
 	r.Data, _ = row[13].([]byte)
 	p.rows, p.types = append(p.rows, r), append(p.types, row[5].(int64))
 	if p.bytes += len(r.Data) + 200; p.bytes > pageBytes {
+		p.full = true
 		return errEnough
 	}
 	return nil
@@ -187,16 +189,11 @@ func (s *scan) next(c *conn) ([]event.Recorded, bool, error) {
 	until := min(s.to, s.after+s.window)
 	args := append([]driver.Value{s.log.number<<positionBits | s.after, s.log.number<<positionBits | until}, s.args...)
 	var p page
-	full := false
-	err := c.query(s.text, func(row []driver.Value) error {
-		err := p.add("", row)
-		full = err == errEnough
-		return err
-	}, append(args, int64(limit))...)
+	err := c.query(s.text, func(row []driver.Value) error { return p.add("", row) }, append(args, int64(limit))...)
 	if err != nil {
 		return nil, false, err
 	}
-	if full || len(p.rows) == limit {
+	if p.full || len(p.rows) == limit {
 		s.after = int64(p.rows[len(p.rows)-1].Position) // #nosec G115 -- positions count up from 0
 	} else {
 		s.after, s.window = until, min(s.window*4, s.maxWindow())

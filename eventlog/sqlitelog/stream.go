@@ -45,16 +45,11 @@ func (s *streamScan) next(c *conn) ([]event.Recorded, bool, error) {
 		low, high = max(s.low, s.high-fullWindow), s.high
 	}
 	var p page
-	full := false
-	err := c.query(s.text, func(row []driver.Value) error {
-		err := p.add(s.stream, row)
-		full = err == errEnough
-		return err
-	}, s.number, low, high, int64(limit))
+	err := c.query(s.text, func(row []driver.Value) error { return p.add(s.stream, row) }, s.number, low, high, int64(limit))
 	if err != nil {
 		return nil, false, err
 	}
-	if full || len(p.rows) == limit {
+	if p.full || len(p.rows) == limit {
 		last := int64(p.rows[len(p.rows)-1].Version) // #nosec G115 -- versions count up from 0
 		low, high = last-1, last
 	}

@@ -23,9 +23,11 @@ func (l *Log) InTx(ctx context.Context, do func(ctx context.Context, tx *sql.Tx)
 	}
 	// The caller's code runs on the caller's goroutine, in the writer's turn: a panic in it is the caller's own.
 	f, turn := l.file, turn{granted: make(chan struct{}), over: make(chan struct{})}
-	answer := make(chan error, 1)
+	var refused error
+	answered := make(chan struct{})
 	go func() {
-		answer <- f.submit(ctx, &request{alone: func(w *writer) error {
+		defer close(answered)
+		refused = f.submit(ctx, &request{alone: func(w *writer) error {
 			turn.w = w
 			close(turn.granted)
 			<-turn.over
@@ -33,13 +35,13 @@ func (l *Log) InTx(ctx context.Context, do func(ctx context.Context, tx *sql.Tx)
 		}})
 	}()
 	select {
-	case err := <-answer: // without a turn
-		return err
+	case <-answered: // without a turn
+		return refused
 	case <-turn.granted:
 	}
 	defer func() {
 		close(turn.over)
-		<-answer
+		<-answered
 	}()
 	return f.inTurn(ctx, turn.w, do)
 }
@@ -53,12 +55,17 @@ type turn struct {
 
 // inTurn runs do in a transaction on the writer's connection.
 func (f *File) inTurn(ctx context.Context, w *writer, do func(ctx context.Context, tx *sql.Tx) error) error {
-	db, err := w.database(ctx)
+	if w.db == nil {
+		w.db = sql.OpenDB(single{w.c.dc})
+		w.db.SetMaxOpenConns(1)
+	}
+	c, err := w.db.Conn(context.WithoutCancel(ctx))
 	if err != nil {
 		return explain(f.path, "begin", err)
 	}
-	defer w.state.reset() // do may have written what is known of
-	tx, err := db.BeginTx(ctx, nil)
+	defer w.state.reset()            // do may have changed what is known of
+	defer func() { _ = c.Close() }() // waits for a rollback that database/sql does on its own when the context ends
+	tx, err := c.BeginTx(ctx, nil)
 	if err != nil {
 		return explain(f.path, "begin", err)
 	}
@@ -83,18 +90,6 @@ func (f *File) inTurn(ctx context.Context, w *writer, do func(ctx context.Contex
 		l.head.advance(head)
 	}
 	return nil
-}
-
-// database returns the writer's connection as database/sql has it.
-func (w *writer) database(ctx context.Context) (*sql.Conn, error) {
-	if w.sqlConn != nil {
-		return w.sqlConn, nil
-	}
-	w.db = sql.OpenDB(single{w.c.dc})
-	w.db.SetMaxOpenConns(1)
-	var err error
-	w.sqlConn, err = w.db.Conn(context.WithoutCancel(ctx))
-	return w.sqlConn, err
 }
 
 // single is a database that consists of one connection, which somebody else opens and closes.
@@ -130,7 +125,7 @@ func (borrowed) ResetSession(context.Context) error { return nil }
 func (w *writer) release() error {
 	var err error
 	if w.db != nil {
-		err = errors.Join(w.sqlConn.Close(), w.db.Close())
+		err = w.db.Close()
 	}
 	return errors.Join(err, w.c.close())
 }
@@ -143,13 +138,16 @@ func (l *Log) AppendTx(ctx context.Context, tx *sql.Tx, writes ...eventlog.Write
 	if err := eventlog.Check(writes); err != nil {
 		return done, err
 	}
-	if l.closed.Load() {
+	switch {
+	case l.closed.Load():
 		return done, eventlog.ErrClosed
-	}
-	if len(writes) == 0 {
+	case l.file.writer == nil:
+		return done, fmt.Errorf("sqlitelog: %s was opened read-only: %w", l.file.path, eventlog.ErrReadOnly)
+	case ctx.Err() != nil || len(writes) == 0:
 		return done, ctx.Err()
 	}
-	x := &inTx{ctx, tx}
+	// From here on without the context's end: SQLite ends the whole transaction when a write in it is interrupted.
+	x := &inTx{context.WithoutCancel(ctx), tx}
 	if done, err = l.appendTx(x, writes); err != nil {
 		return eventlog.Appended{}, explain(l.file.path, "append", err)
 	}

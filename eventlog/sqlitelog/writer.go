@@ -21,8 +21,7 @@ type writer struct {
 	hooks hooks
 
 	c           *conn
-	db          *sql.DB   // c for transactions of callers, made when the first one comes
-	sqlConn     *sql.Conn // of db
+	db          *sql.DB // c for transactions of callers, made when the first one comes
 	state       *state
 	dataVersion int64 // changes when another connection commits
 	carry       []*request

@@ -1,0 +1,356 @@
+package shop_test
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ensue-io/ensue"
+	"github.com/ensue-io/ensue/command"
+	"github.com/ensue-io/ensue/consumer"
+	"github.com/ensue-io/ensue/event"
+	"github.com/ensue-io/ensue/eventlog"
+	"github.com/ensue-io/ensue/examples/conference/domain/orders"
+	"github.com/ensue-io/ensue/examples/conference/domain/payments"
+	"github.com/ensue-io/ensue/examples/conference/domain/seats"
+	"github.com/ensue-io/ensue/examples/conference/shop"
+	"github.com/ensue-io/ensue/process"
+)
+
+// counter is a shop in a bubble of virtual time, with somebody who asks things of it.
+type counter struct {
+	*testing.T
+	app     *ensue.App
+	letters *shop.Letters
+}
+
+// shops runs a story in a shop that is kept in memory, and in one on a SQLite file.
+func shops(t *testing.T, story func(c *counter)) {
+	t.Helper()
+	for kind, address := range map[string]func(t *testing.T) string{
+		"memory": func(*testing.T) string { return "memory:" },
+		"sqlite": func(t *testing.T) string { return t.TempDir() + "/" },
+	} {
+		t.Run(kind, func(t *testing.T) {
+			address := address(t)
+			synctest.Test(t, func(t *testing.T) {
+				c := &counter{T: t, letters: &shop.Letters{}}
+				app, err := ensue.Open(t.Context(), address, shop.Parts(shop.Config{Mailer: c.letters, Poll: time.Hour, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				c.app = app
+				ctx, stop := context.WithCancel(t.Context())
+				done := make(chan error, 1)
+				go func() { done <- app.Run(ctx) }()
+				defer func() {
+					stop()
+					if err := errors.Join(<-done, app.Close()); err != nil {
+						t.Error(err)
+					}
+				}()
+				c.must(seats.OpenSale{Conference: "saga", Capacity: 10})
+				story(c)
+				c.audit()
+			})
+		})
+	}
+}
+
+// do asks for something and waits until everything that ensues has ensued. It returns the code of a rejection.
+func (c *counter) do(cmd any, settings ...command.Setting) string {
+	c.Helper()
+	defer synctest.Wait()
+	_, err := ensue.Do[struct{}](c.Context(), c.app, cmd, settings...)
+	var rejection *command.Rejection
+	if errors.As(err, &rejection) {
+		return rejection.Code
+	}
+	if err != nil {
+		c.Fatalf("%#v: %v", cmd, err)
+	}
+	return ""
+}
+
+func (c *counter) must(cmd any, settings ...command.Setting) {
+	c.Helper()
+	if code := c.do(cmd, settings...); code != "" {
+		c.Fatalf("%#v: %s", cmd, code)
+	}
+}
+
+// by is what a buyer's request carries: the payment page knows the order that it belongs to.
+func by(order string) command.Setting {
+	return command.WithMetadata(event.Metadata{}.WithHeader(shop.OrderHeader, order))
+}
+
+func (c *counter) place(order string, n int) {
+	c.Helper()
+	c.must(orders.Place{Order: order, Conference: "saga", Buyer: "Ada", Seats: n})
+}
+
+func (c *counter) pass(d time.Duration) {
+	c.Helper()
+	if err := consumer.Sleep(c.Context(), d); err != nil {
+		c.Fatal(err)
+	}
+	synctest.Wait()
+}
+
+// facts returns the domain events of a module, each as its type's name, of one order or, if it is empty, all.
+func (c *counter) facts(module, order string) []string {
+	c.Helper()
+	var all []string
+	for rec, err := range c.app.Module(module).Log().Read(c.Context(), eventlog.Query{}) {
+		if err != nil {
+			c.Fatal(err)
+		}
+		if order == "" || rec.Metadata.Header(shop.OrderHeader) == order {
+			all = append(all, rec.Type)
+		}
+	}
+	return all
+}
+
+// story compares what happened to an order, in each of the modules.
+func (c *counter) story(order, inOrders, inSeats, inPayments string) {
+	c.Helper()
+	for module, want := range map[string]string{"orders": inOrders, "seats": inSeats, "payments": inPayments} {
+		if got := strings.Join(c.facts(module, order), " "); got != want {
+			c.Errorf("%s of order %s:\n got %s\nwant %s", module, order, got, want)
+		}
+	}
+}
+
+func (c *counter) closed(order string) (closed orders.Closed) {
+	c.Helper()
+	types := c.app.Module("orders").Types()
+	for rec, err := range c.app.Module("orders").Log().ReadStream(c.Context(), "order/"+order, eventlog.StreamQuery{}) {
+		if err != nil {
+			c.Fatal(err)
+		}
+		facts, err := types.Decode(rec.Event)
+		if err != nil {
+			c.Fatal(err)
+		}
+		if e, ok := facts[0].(orders.Closed); ok {
+			closed = e
+		}
+	}
+	return closed
+}
+
+func (c *counter) end(order string, want orders.Closed) {
+	c.Helper()
+	want.Order = order
+	if got := c.closed(order); got != want {
+		c.Errorf("order %s ended as %+v, want %+v", order, got, want)
+	}
+}
+
+// audit is the end of every story.
+func (c *counter) audit() {
+	c.Helper()
+	a, err := shop.TakeAudit(c.Context(), shop.LogsOf(c.app))
+	if err != nil {
+		c.Fatal(err)
+	}
+	if !a.OK() {
+		c.Error(a)
+	}
+	for _, name := range []string{"registration", "fulfilment"} {
+		log := c.app.Module("orders").Log()
+		for s, err := range process.ListInstances(c.Context(), log, name, "") {
+			if err != nil || s.Status != process.Completed {
+				c.Errorf("%s %s is %v: %v", name, s.Key, s.Status, err)
+			}
+		}
+		for h, err := range process.Holdings(c.Context(), log, name) {
+			c.Errorf("%s holds %+v: %v", name, h, err)
+		}
+	}
+	if got := len(c.letters.Sent()); got != a.Confirmed {
+		c.Errorf("%d letters for %d confirmed orders", got, a.Confirmed)
+	}
+}
+
+func (c *counter) ignored(rule string) int64 {
+	c.Helper()
+	counts, err := process.Ignored(c.Context(), c.app.Module("orders").Log(), "registration")
+	if err != nil {
+		c.Fatal(err)
+	}
+	return counts[rule]
+}
+
+func TestAnOrderIsReservedPaidAndConfirmed(t *testing.T) {
+	shops(t, func(c *counter) {
+		c.place("1", 3)
+		c.must(payments.Pay{Payment: "1.1", Card: "visa"}, by("1"))
+		c.story("1", "order-placed order-confirmed order-closed", "seats-reserved seats-sold", "payment-requested payment-received")
+		c.end("1", orders.Closed{Outcome: orders.Confirmed, Seats: 3})
+		for _, letter := range c.letters.Sent() {
+			if want := "Dear Ada,\n\nyour order 1 is confirmed: 3 × saga, 297.00 paid.\n"; letter.Text() != want {
+				c.Errorf("the letter says %q, want %q", letter.Text(), want)
+			}
+		}
+	})
+}
+
+func TestBoxOfficeRejects(t *testing.T) {
+	shops(t, func(c *counter) {
+		c.place("1", 11)
+		c.story("1", "order-placed order-closed", "", "")
+		c.end("1", orders.Closed{Outcome: orders.Rejected, Reason: "sold-out"})
+	})
+}
+
+func TestPaymentTimesOut(t *testing.T) {
+	shops(t, func(c *counter) {
+		c.place("1", 3)
+		c.pass(15*time.Minute - time.Second)
+		if got := c.closed("1"); got.Outcome != "" {
+			c.Errorf("after less than 15 minutes the order is %s", got.Outcome)
+		}
+		c.pass(time.Second)
+		c.story("1", "order-placed order-closed", "seats-reserved seats-released", "payment-requested payment-withdrawn")
+		c.end("1", orders.Closed{Outcome: orders.Expired, Reason: "not paid in time"})
+		if code := c.do(payments.Pay{Payment: "1.1", Card: "visa"}, by("1")); code != "not-payable" {
+			c.Errorf("paying too late: %q", code)
+		}
+		c.place("2", 10) // all seats are free again
+		c.must(payments.Pay{Payment: "2.1", Card: "visa"}, by("2"))
+		c.end("2", orders.Closed{Outcome: orders.Confirmed, Seats: 10})
+	})
+}
+
+func TestBuyerCancels(t *testing.T) {
+	shops(t, func(c *counter) {
+		c.place("1", 3)
+		c.must(orders.RequestCancel{Order: "1"})
+		c.story("1", "order-placed cancel-requested order-closed", "seats-reserved seats-released", "payment-requested payment-withdrawn")
+		c.end("1", orders.Closed{Outcome: orders.Cancelled, Reason: "by the buyer"})
+	})
+}
+
+func TestCardIsDeclined(t *testing.T) {
+	shops(t, func(c *counter) {
+		c.place("1", 3)
+		c.must(payments.Pay{Payment: "1.1", Card: payments.NoCover}, by("1"))
+		c.story("1", "order-placed order-closed", "seats-reserved seats-released", "payment-requested payment-declined")
+		c.end("1", orders.Closed{Outcome: orders.Cancelled, Reason: "payment declined"})
+	})
+}
+
+// The payment and the buyer's other wish stand in two logs before the process sees either: whichever it takes first
+// decides, and what is left over is refunded or comes too late.
+func TestPaymentCrosses(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		cross any
+	}{
+		{"a cancellation", orders.RequestCancel{Order: "1"}},
+		{"a change", orders.RequestChange{Order: "1", Seats: 5}},
+		{"a change that cannot be", orders.RequestChange{Order: "1", Seats: 50}},
+		{"the end of the sale", seats.CloseSale{Conference: "saga"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			shops(t, func(c *counter) {
+				c.place("1", 3)
+				errs := make(chan error, 2)
+				go func() {
+					_, err := ensue.Do[struct{}](c.Context(), c.app, tt.cross)
+					errs <- err
+				}()
+				go func() {
+					_, err := ensue.Do[struct{}](c.Context(), c.app, payments.Pay{Payment: "1.1", Card: "visa"}, by("1"))
+					errs <- err
+				}()
+				for range 2 {
+					var rejection *command.Rejection
+					if err := <-errs; err != nil && !errors.As(err, &rejection) {
+						c.Error(err)
+					}
+				}
+				c.pass(time.Hour)
+				if got := c.closed("1"); got.Outcome == "" {
+					c.Error("the order did not end")
+				}
+			})
+		})
+	}
+}
+
+func TestPaymentAfterCancellationIsRefunded(t *testing.T) {
+	shops(t, func(c *counter) {
+		c.place("1", 3)
+		// Both happen before the process takes either; the modules' logs are read together, and of two inputs the earlier comes first.
+		_, err := c.app.Module("orders").Record(c.Context(), "order/1", orders.CancelRequested{Order: "1"})
+		if err != nil {
+			c.Fatal(err)
+		}
+		code := c.do(payments.Pay{Payment: "1.1", Card: "visa"}, by("1"))
+		if code != "" && code != "not-payable" {
+			c.Error(code)
+		}
+		c.end("1", orders.Closed{Outcome: orders.Cancelled, Reason: "by the buyer"})
+	})
+}
+
+// A buyer changes the order while the reservation is under way: what comes back is about an order that is no more.
+func TestStaleReservationIsIgnored(t *testing.T) {
+	shops(t, func(c *counter) {
+		late := make(chan struct{})
+		go func() {
+			defer close(late)
+			c.place("1", 3)
+		}()
+		<-late
+		c.must(orders.RequestChange{Order: "1", Seats: 5})
+		if got := c.facts("seats", "1"); !slices.Equal(got, []string{"seats-reserved", "seats-reserved"}) {
+			c.Errorf("the box office says %s", got)
+		}
+		if code := c.do(payments.Pay{Payment: "1.1", Card: "visa"}, by("1")); code == "" {
+			c.Error("the payment of the first revision was taken")
+		}
+		c.must(payments.Pay{Payment: "1.2", Card: "visa"}, by("1"))
+		c.end("1", orders.Closed{Outcome: orders.Confirmed, Seats: 5})
+	})
+}
+
+// The box office closes the sale: one event reaches every order that is open, and no other.
+func TestEndOfSaleReachesAllOpenOrders(t *testing.T) {
+	shops(t, func(c *counter) {
+		for _, order := range []string{"1", "2", "3"} {
+			c.place(order, 2)
+		}
+		c.must(payments.Pay{Payment: "2.1", Card: "visa"}, by("2"))
+		c.must(seats.Reserve{Conference: "saga", Reservation: "the press", Revision: 1, Seats: 1})
+		c.must(seats.CloseSale{Conference: "saga"})
+		c.end("1", orders.Closed{Outcome: orders.Rejected, Reason: "sale-closed"})
+		c.end("2", orders.Closed{Outcome: orders.Confirmed, Seats: 2})
+		c.end("3", orders.Closed{Outcome: orders.Rejected, Reason: "sale-closed"})
+		c.place("4", 1)
+		c.end("4", orders.Closed{Outcome: orders.Rejected, Reason: "sale-closed"})
+	})
+}
+
+// What the box office does on its own account carries no order: it finds no instance, and is counted.
+func TestLocatorFindsNone(t *testing.T) {
+	shops(t, func(c *counter) {
+		c.must(seats.Reserve{Conference: "saga", Reservation: "the press", Revision: 1, Seats: 1})
+		if got := c.ignored("no key: seats-reserved"); got != 1 {
+			c.Errorf("%d inputs without a key were counted, want 1", got)
+		}
+		c.must(seats.Reserve{Conference: "saga", Reservation: "the speakers", Revision: 1, Seats: 1}, by("no such order"))
+		if got := c.ignored("no instance: seats-reserved"); got != 1 {
+			c.Errorf("%d inputs without an instance were counted, want 1", got)
+		}
+	})
+}

@@ -1,0 +1,136 @@
+package dataset
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/ensue-io/ensue"
+	"github.com/ensue-io/ensue/event"
+	"github.com/ensue-io/ensue/eventlog"
+	"github.com/ensue-io/ensue/process"
+)
+
+// perAppend is how many events are appended in one call: enough for the wait for the medium not to matter.
+const perAppend = 2000
+
+// Import appends a module's events to its log, in the order of the file, and seals the log. An import that was
+// interrupted goes on where it stopped: before the seal nobody else writes to the log, so its head is the number of
+// events that are there. Progress, if not nil, is told how many that are.
+func Import(ctx context.Context, folder string, m *ensue.OpenModule, progress func(events int)) error {
+	if progress == nil {
+		progress = func(int) {}
+	}
+	seal, sealed, err := process.ReadSeal(ctx, m.Log())
+	if err != nil {
+		return fmt.Errorf("import %s: %w", m.Name(), err)
+	}
+	if sealed {
+		progress(int(seal.Position)) // #nosec G115 -- counts events
+		return nil
+	}
+	if err := resume(ctx, folder, m, progress); err != nil {
+		return fmt.Errorf("import %s: %w", m.Name(), err)
+	}
+	return m.Seal(ctx)
+}
+
+func resume(ctx context.Context, folder string, m *ensue.OpenModule, progress func(int)) error {
+	head, last, err := imported(ctx, m.Log())
+	if err != nil {
+		return err
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	batches := make(chan batch, 2) // parsed while the one before is on its way to the medium
+	go func() {
+		defer close(batches)
+		parse(ctx, folder, m, head, last, batches)
+	}()
+	for b := range batches {
+		if b.err != nil {
+			return b.err
+		}
+		if _, err := m.Log().Append(ctx, b.writes...); err != nil {
+			return err
+		}
+		progress(b.position)
+	}
+	return ctx.Err()
+}
+
+// imported returns how many events a log holds, and the id of the last one.
+func imported(ctx context.Context, log eventlog.Log) (int, event.ID, error) {
+	head, err := log.Head(ctx)
+	if err != nil || head == 0 {
+		return 0, event.ID{}, err
+	}
+	var last event.ID
+	for rec, err := range log.Read(ctx, eventlog.Query{After: head - 1}) {
+		if err != nil {
+			return 0, last, err
+		}
+		last = rec.ID
+	}
+	return int(head), last, nil
+}
+
+// batch is what one append writes.
+type batch struct {
+	writes   []eventlog.Write
+	position int // of its last row
+	err      error
+}
+
+// parse makes batches of the rows behind those that are there already.
+func parse(ctx context.Context, folder string, m *ensue.OpenModule, there int, last event.ID, batches chan<- batch) {
+	send := func(b batch) bool {
+		select {
+		case batches <- b:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	var b batch
+	rows := 0
+	for row, err := range Read(folder, m.Name()) {
+		if err != nil {
+			send(batch{err: err})
+			return
+		}
+		rows = row.Position
+		if rows <= there {
+			if rows == there && EventID(row) != last {
+				send(batch{err: otherData(folder, m, there)})
+				return
+			}
+			continue
+		}
+		e, err := m.Types().Encode(event.New(row.Fact).WithID(EventID(row)).At(row.At))
+		if err != nil {
+			send(batch{err: fmt.Errorf("row %d of %s: %w", row.Position, File(folder, m.Name()), err)})
+			return
+		}
+		b.writes = append(b.writes, eventlog.ToStream{Stream: "fine/" + row.Fine, Events: []event.Event{e}})
+		b.position = rows
+		if len(b.writes) == perAppend {
+			if !send(b) {
+				return
+			}
+			b = batch{}
+		}
+	}
+	if rows < there {
+		b = batch{err: otherData(folder, m, there)}
+	}
+	if len(b.writes) > 0 || b.err != nil {
+		send(b)
+	}
+}
+
+func otherData(folder string, m *ensue.OpenModule, there int) error {
+	return fmt.Errorf("the log holds %d events, and the last of them is not row %d of %s; it is of other data: use another folder", there, there, File(folder, m.Name()))
+}
+
+// EventID returns the identity of a row's event: the same whenever it is imported, so that importing it again is a repeat.
+func EventID(r Row) event.ID { return event.DeriveID("trafficfines", r.EventID) }

@@ -1,0 +1,249 @@
+package program
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/pprof"
+	"strings"
+	"time"
+
+	"github.com/ensue-io/ensue/examples/trafficfines/dataset"
+	"github.com/ensue-io/ensue/examples/trafficfines/domain"
+	"github.com/ensue-io/ensue/examples/trafficfines/report"
+	"github.com/ensue-io/ensue/process"
+)
+
+// flags are what the command line says.
+type flags struct {
+	data, dir              string
+	json, stats, check     bool
+	cpuProfile, memProfile string
+	generate               string
+	cases                  int
+	seed                   uint64
+	panicAt                string
+}
+
+const usage = `trafficfines runs thirteen years of traffic fines through a process, and reports what it led to.
+
+  go run ./examples/trafficfines -data DATA -dir DIR [--json]
+  go run ./examples/trafficfines -generate DATA -cases 1000 -seed 1
+
+DATA holds registry.csv.gz, post.csv.gz, payments.csv.gz and appeals.csv.gz. DIR gets a file for each module; running
+again on it goes on where the last run stopped, and changes nothing after one that finished.
+
+`
+
+// Main runs the program and returns its exit code.
+func Main(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	f, err := parseFlags(args, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
+		return 2
+	}
+	if err := f.run(ctx, stdout, stderr); err != nil {
+		fmt.Fprintln(stderr, "trafficfines:", err)
+		return 1
+	}
+	return 0
+}
+
+func parseFlags(args []string, stderr io.Writer) (*flags, error) {
+	f := &flags{}
+	set := flag.NewFlagSet("trafficfines", flag.ContinueOnError)
+	set.SetOutput(stderr)
+	set.Usage = func() {
+		fmt.Fprint(stderr, usage)
+		set.PrintDefaults()
+	}
+	set.StringVar(&f.data, "data", "", "`folder` with the recorded fines; not needed once they are imported")
+	set.StringVar(&f.dir, "dir", "", "`folder` of the modules' files; a new temporary one if it is not given")
+	set.BoolVar(&f.json, "json", false, "print the figures as a JSON object")
+	set.BoolVar(&f.check, "check", false, "compare the figures with expected.json in the -data folder")
+	set.BoolVar(&f.stats, "stats", false, "print what the run took, also with --json")
+	set.StringVar(&f.cpuProfile, "cpuprofile", "", "write a CPU profile to a `file`")
+	set.StringVar(&f.memProfile, "memprofile", "", "write a heap profile to a `file`, as of the end of the run")
+	set.StringVar(&f.generate, "generate", "", "make up fines into a `folder`, and do nothing else")
+	set.IntVar(&f.cases, "cases", 1000, "how many fines to make up")
+	set.Uint64Var(&f.seed, "seed", 1, "what the fines that are made up depend on")
+	set.StringVar(&f.panicAt, "panic", "", "let the process panic for one `fine`, to see that it is held while the others go on")
+	if err := set.Parse(args); err != nil {
+		return nil, err
+	}
+	if set.NArg() > 0 {
+		err := fmt.Errorf("unexpected argument %q", set.Arg(0))
+		fmt.Fprintln(stderr, "trafficfines:", err)
+		return nil, err
+	}
+	return f, nil
+}
+
+func (f *flags) run(ctx context.Context, stdout, stderr io.Writer) (err error) {
+	if f.generate != "" {
+		return dataset.Generate(f.generate, f.cases, f.seed)
+	}
+	if f.data == "" && f.dir == "" {
+		return errors.New("name the folder with the recorded fines by -data, or make some up first: -generate DATA")
+	}
+	if f.dir == "" {
+		if f.dir, err = os.MkdirTemp("", "trafficfines-"); err != nil {
+			return err
+		}
+		fmt.Fprintln(stderr, "the modules' files are in", f.dir)
+	}
+	if f.cpuProfile != "" {
+		out, err := os.Create(f.cpuProfile)
+		if err != nil {
+			return err
+		}
+		if err := pprof.StartCPUProfile(out); err != nil {
+			return errors.Join(err, out.Close())
+		}
+		defer func() {
+			pprof.StopCPUProfile()
+			err = errors.Join(err, out.Close())
+		}()
+	}
+	c := Config{Data: f.data, Dir: f.dir, Tell: teller(stderr), Logger: slog.New(slog.NewTextHandler(stderr, nil))}
+	if f.panicAt != "" {
+		c.Watch = func(_ domain.Fine, do *process.Step) {
+			if do.Instance() == f.panicAt {
+				panic("as the command line asked for")
+			}
+		}
+	}
+	r, stats, err := Run(ctx, c)
+	if err != nil {
+		return err
+	}
+	if f.memProfile != "" {
+		if err := heapProfile(f.memProfile); err != nil {
+			return err
+		}
+	}
+	for _, h := range r.Held {
+		fmt.Fprintln(stderr, h)
+	}
+	if err := f.print(stdout, r.Figures); err != nil {
+		return err
+	}
+	if f.stats || !f.json {
+		stats.write(stderr)
+	}
+	if f.check {
+		return f.compare(r.Figures, stderr)
+	}
+	return nil
+}
+
+func (f *flags) print(stdout io.Writer, figures report.Figures) error {
+	if !f.json {
+		return figures.WriteTable(stdout)
+	}
+	text, err := figures.JSON()
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, "%s\n", text)
+	return err
+}
+
+// compare looks for differences from what is expected, where that is known.
+func (f *flags) compare(figures report.Figures, stderr io.Writer) error {
+	path := filepath.Join(f.data, "expected.json")
+	text, err := os.ReadFile(path) // #nosec G304 -- the user names the folder
+	if errors.Is(err, fs.ErrNotExist) {
+		fmt.Fprintln(stderr, "nothing to compare with: there is no", path)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	expected, err := report.ParseFigures(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if diffs := figures.Differences(expected); len(diffs) > 0 {
+		return fmt.Errorf("not as expected:\n\t%s", strings.Join(diffs, "\n\t"))
+	}
+	fmt.Fprintln(stderr, "every figure is as expected")
+	return nil
+}
+
+func heapProfile(path string) error {
+	out, err := os.Create(path) // #nosec G304 -- the user names the file
+	if err != nil {
+		return err
+	}
+	runtime.GC()
+	return errors.Join(pprof.WriteHeapProfile(out), out.Close())
+}
+
+// write tells what a run took.
+func (s Stats) write(out io.Writer) {
+	e := s.Engine
+	seconds := func(d time.Duration) string { return fmt.Sprintf("%.1f s", d.Seconds()) }
+	fmt.Fprintf(out, "import %s, run %s, read back %s, together %s\n", seconds(s.Import), seconds(s.Run), seconds(s.Report), seconds(s.Import+s.Run+s.Report))
+	fmt.Fprintf(out, "%d inputs taken, %d of them timeouts; %d duplicates, %d commands settled\n", e.Inputs, e.Timeouts, e.Duplicates, e.Commands)
+	if e.Inputs > 0 {
+		fmt.Fprintf(out, "%d transactions of the process, %.2f for 1,000 inputs\n", e.Transactions, 1000*float64(e.Transactions)/float64(e.Inputs))
+	}
+	if most, ok := mostMemory(); ok {
+		fmt.Fprintf(out, "%d MB of memory resident at most\n", most/1_000_000)
+	}
+}
+
+// mostMemory returns the high-water mark of resident memory in bytes, where the system tells.
+func mostMemory() (int64, bool) {
+	text, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0, false
+	}
+	for line := range strings.Lines(string(text)) {
+		var kib int64
+		if n, err := fmt.Sscanf(line, "VmHWM: %d kB", &kib); n == 1 && err == nil {
+			return kib << 10, true
+		}
+	}
+	return 0, false
+}
+
+// teller returns what tells of progress: on a terminal in place, elsewhere a line now and then.
+func teller(out io.Writer) func(phase string, done int) {
+	file, ok := out.(*os.File)
+	terminal := false
+	if ok {
+		info, err := file.Stat()
+		terminal = err == nil && info.Mode()&os.ModeCharDevice != 0
+	}
+	phase, last := "", time.Time{}
+	return func(now string, done int) {
+		switch {
+		case terminal && now != phase:
+			fmt.Fprintf(out, "\n%s\r", line(now, done))
+		case terminal:
+			fmt.Fprintf(out, "%s\r", line(now, done))
+		case now != phase || time.Since(last) >= 5*time.Second:
+			fmt.Fprintln(out, line(now, done))
+			last = time.Now()
+		}
+		phase = now
+	}
+}
+
+func line(phase string, done int) string {
+	if done == 0 {
+		return phase
+	}
+	return fmt.Sprintf("%s: %d", phase, done)
+}

@@ -1,0 +1,153 @@
+// Package program is the program of the example: it imports the recorded fines, runs the process over them and reports
+// what it led to.
+//
+//	os.Exit(program.Main(ctx, os.Args[1:], os.Stdout, os.Stderr))
+package program
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ensue-io/ensue"
+	"github.com/ensue-io/ensue/examples/trafficfines/authority"
+	"github.com/ensue-io/ensue/examples/trafficfines/dataset"
+	"github.com/ensue-io/ensue/examples/trafficfines/domain"
+	"github.com/ensue-io/ensue/examples/trafficfines/report"
+	"github.com/ensue-io/ensue/process"
+)
+
+// Config says what is run. Data and Dir are needed.
+type Config struct {
+	Data string // folder with the four .csv.gz files; not needed once they are imported
+	Dir  string // folder of the five logs; it is made if it does not exist
+
+	Order   []string                         // of the modules, which decides between events of one instant; default authority.Names
+	Watch   func(domain.Fine, *process.Step) // called at the end of every step, if not nil
+	Options func(*ensue.Options)             // may change the engine's options
+	Tell    func(phase string, done int)     // progress, about four times a second
+	Logger  *slog.Logger                     // default slog.Default()
+}
+
+// Stats is what a run took.
+type Stats struct {
+	Import, Run, Report time.Duration
+	Engine              process.Stats // of this run alone
+}
+
+// Run imports, runs and reports. Whatever was done by a run before this one, finished or interrupted, is not done again.
+func Run(ctx context.Context, c Config) (*report.Report, Stats, error) {
+	var stats Stats
+	began := time.Now()
+	lap := func() time.Duration {
+		took := time.Since(began)
+		began = began.Add(took)
+		return took
+	}
+	app, err := Open(ctx, c)
+	if err != nil {
+		return nil, stats, err
+	}
+	err = Import(ctx, app, c)
+	stats.Import = lap()
+	if err == nil {
+		err = Collect(ctx, app, c)
+		stats.Engine = app.Process(authority.Collection).Stats()
+	}
+	if err = errors.Join(err, app.Close()); err != nil {
+		return nil, stats, err
+	}
+	stats.Run = lap()
+	if c.Tell != nil {
+		c.Tell("read back", 0)
+	}
+	r, err := report.Read(ctx, c.Dir)
+	stats.Report = lap()
+	return r, stats, err
+}
+
+// Open opens the application.
+func Open(ctx context.Context, c Config) (*ensue.App, error) {
+	options := ensue.Options{Replay: true, Logger: c.Logger, Processes: map[string]ensue.ProcessOptions{
+		authority.Collection: {Batch: 2048, Cache: 200_000},
+	}}
+	if c.Options != nil {
+		c.Options(&options)
+	}
+	parts, err := authority.InOrder(authority.Modules(authority.FineCollection(c.Watch)), c.Order)
+	if err != nil {
+		return nil, err
+	}
+	return ensue.Open(ctx, c.Dir+string(filepath.Separator), append(parts, options)...)
+}
+
+// Import imports all sources, each beside the others.
+func Import(ctx context.Context, app *ensue.App, c Config) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	var all sync.WaitGroup
+	errs := make([]error, len(authority.Sources))
+	counts := make([]atomic.Int64, len(authority.Sources))
+	end := c.every(ctx, "import", func() int {
+		sum := 0
+		for n := range counts {
+			sum += int(counts[n].Load())
+		}
+		return sum
+	})
+	defer end()
+	for n, module := range authority.Sources {
+		all.Go(func() {
+			errs[n] = dataset.Import(ctx, c.Data, app.Module(module), func(events int) { counts[n].Store(int64(events)) })
+			if errs[n] != nil {
+				stop() // nothing can be run without it
+			}
+		})
+	}
+	all.Wait()
+	for _, err := range errs {
+		if err != nil && !errors.Is(err, context.Canceled) {
+			return err
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Collect runs the process until it has finished.
+func Collect(ctx context.Context, app *ensue.App, c Config) error {
+	engine := app.Process(authority.Collection)
+	end := c.every(ctx, "run", func() int {
+		s := engine.Stats()
+		return int(s.Inputs + s.Duplicates)
+	})
+	defer end()
+	return errors.Join(app.Run(ctx), ctx.Err()) // Run returns nil when the context ends
+}
+
+// every tells about progress until the function that it returns is called.
+func (c Config) every(ctx context.Context, phase string, progress func() int) (end func()) {
+	if c.Tell == nil {
+		return func() {}
+	}
+	ctx, stop := context.WithCancel(ctx)
+	var telling sync.WaitGroup
+	tell := func() { c.Tell(phase, progress()) }
+	telling.Go(func() {
+		tick := time.NewTicker(250 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				tell()
+				return
+			case <-tick.C:
+				tell()
+			}
+		}
+	})
+	return func() { stop(); telling.Wait() }
+}

@@ -1,0 +1,216 @@
+package report
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"reflect"
+	"runtime"
+	"sync"
+
+	"github.com/ensue-io/ensue/event"
+	"github.com/ensue-io/ensue/eventlog"
+	"github.com/ensue-io/ensue/eventlog/sqlitelog"
+	"github.com/ensue-io/ensue/examples/trafficfines/authority"
+	"github.com/ensue-io/ensue/examples/trafficfines/domain"
+	"github.com/ensue-io/ensue/process"
+)
+
+// Folder is the five files of a run, opened for reading only.
+type Folder struct {
+	files   []*sqlitelog.File
+	modules map[string]process.Module
+}
+
+// Open opens the files in a folder.
+func Open(ctx context.Context, folder string) (_ *Folder, err error) {
+	f := &Folder{modules: map[string]process.Module{}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, f.Close())
+		}
+	}()
+	for _, name := range authority.Names {
+		file, err := sqlitelog.Open(ctx, filepath.Join(folder, name+".db"), sqlitelog.Options{ReadOnly: true})
+		if err != nil {
+			return nil, err
+		}
+		f.files = append(f.files, file)
+		log, err := file.Log(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		types, err := authority.Types(name)
+		if err != nil {
+			return nil, err
+		}
+		f.modules[name] = process.Module{Name: name, Log: log, Types: types}
+	}
+	return f, nil
+}
+
+// Close closes the files.
+func (f *Folder) Close() error {
+	var errs []error
+	for _, file := range f.files {
+		errs = append(errs, file.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Log returns a module's log.
+func (f *Folder) Log(module string) eventlog.Log { return f.modules[module].Log }
+
+// Read computes the report of a folder.
+func Read(ctx context.Context, folder string) (_ *Report, err error) {
+	f, err := Open(ctx, folder)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return f.Report(ctx)
+}
+
+// Report reads events, penalties and instances back.
+func (f *Folder) Report(ctx context.Context) (*Report, error) {
+	r := &Report{}
+	for h, err := range process.Holdings(ctx, f.Log(authority.Registry), authority.Collection) {
+		if err != nil {
+			return nil, err
+		}
+		r.Held = append(r.Held, fmt.Sprintf("%s is %s, %d inputs wait: %s", h.Instance, h.Condition, h.Queued, h.Error))
+	}
+	var events [4]int
+	var errs [6]error
+	var all sync.WaitGroup
+	all.Go(func() { events[0], errs[0] = f.readRegistry(ctx, r) })
+	all.Go(func() {
+		events[1], errs[1] = each(ctx, f, authority.Payments, func(_ event.Recorded, p authority.PaymentReceived) { r.Figures.PaymentsCents += p.Amount })
+	})
+	all.Go(func() { events[2], errs[2] = each(ctx, f, authority.Post, func(event.Recorded, nothing) {}) })
+	all.Go(func() { events[3], errs[3] = each(ctx, f, authority.Appeals, func(event.Recorded, nothing) {}) })
+	all.Go(func() {
+		_, errs[4] = each(ctx, f, authority.Collections, func(_ event.Recorded, p authority.PenaltyAdded) {
+			r.Penalty = append(r.Penalty, Penalty{Fine: p.Fine, Date: domain.Date(p.Due), Paid: p.Paid})
+		})
+	})
+	all.Go(func() { r.Fates, errs[5] = f.fates(ctx) })
+	all.Wait()
+	if err := errors.Join(errs[:]...); err != nil {
+		return nil, err
+	}
+	for _, n := range events {
+		r.Figures.Events += n
+	}
+	r.Compute()
+	return r, nil
+}
+
+func (f *Folder) readRegistry(ctx context.Context, r *Report) (events int, err error) {
+	created, ok := f.modules[authority.Registry].Types.NameOf(reflect.TypeFor[authority.FineCreated]())
+	if !ok {
+		return 0, errors.New("report: the registry has no fines")
+	}
+	return each(ctx, f, authority.Registry, func(rec event.Recorded, p authority.PenaltyRecorded) {
+		switch {
+		case p.Fine != "":
+			r.Recorded = append(r.Recorded, Penalty{Fine: p.Fine, Date: domain.Date(rec.Occurred)})
+		case rec.Type == created:
+			r.Figures.Cases++
+		}
+	})
+}
+
+// nothing is the type of no event.
+type nothing struct{}
+
+// each reads the events of a module and counts them. Those of type E are decoded, the others come as the zero E.
+func each[E any](ctx context.Context, f *Folder, module string, do func(event.Recorded, E)) (events int, err error) {
+	m := f.modules[module]
+	name, _ := m.Types.NameOf(reflect.TypeFor[E]())
+	for rec, err := range m.Log.Read(ctx, eventlog.Query{}) {
+		if err != nil {
+			return events, fmt.Errorf("report: read %s: %w", module, err)
+		}
+		events++
+		var e E
+		if rec.Type == name {
+			facts, err := m.Types.Decode(rec.Event)
+			if err != nil {
+				return events, fmt.Errorf("report: read %s: %w", module, err)
+			}
+			e = facts[0].(E)
+		}
+		do(rec, e)
+	}
+	return events, nil
+}
+
+// perLoad is how many instances are read from the store at once.
+const perLoad = 1000
+
+// fates reads every instance of the process from its store, which folds its history.
+func (f *Folder) fates(ctx context.Context) ([]Fate, error) {
+	modules := make([]process.Module, 0, len(authority.Names))
+	for _, name := range authority.Names {
+		modules = append(modules, f.modules[name])
+	}
+	engine, err := process.NewEngine(process.Config{Definition: authority.FineCollection(nil), Home: authority.Registry, Modules: modules, Replay: true})
+	if err != nil {
+		return nil, err
+	}
+	store, home := process.Streams{}, engine.Home()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	pages := make(chan []string)
+	var workers sync.WaitGroup
+	var mu sync.Mutex
+	var fates []Fate
+	for range runtime.GOMAXPROCS(0) {
+		workers.Go(func() {
+			for keys := range pages {
+				instances, err := store.Load(ctx, home, keys)
+				if err != nil {
+					stop(err) // ends the listing, too
+					continue
+				}
+				mu.Lock()
+				for n, i := range instances {
+					fates = append(fates, Fate{Fine: keys[n], Outcome: i.State.(domain.Fine).Outcome()})
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	err = list(ctx, store, home, pages)
+	close(pages)
+	workers.Wait()
+	return fates, cmp.Or(context.Cause(ctx), err)
+}
+
+// list sends the keys of all instances, in pages.
+func list(ctx context.Context, store process.Store, home process.Home, pages chan<- []string) error {
+	var keys []string
+	send := func() error {
+		select {
+		case pages <- keys:
+			keys = nil
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	for summary, err := range store.List(ctx, home, "") {
+		if err != nil {
+			return err
+		}
+		if keys = append(keys, summary.Key); len(keys) == perLoad {
+			if err := send(); err != nil {
+				return err
+			}
+		}
+	}
+	return send()
+}

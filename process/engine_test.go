@@ -1,0 +1,717 @@
+package process_test
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ensue-io/ensue/command"
+	"github.com/ensue-io/ensue/consumer"
+	"github.com/ensue-io/ensue/event"
+	"github.com/ensue-io/ensue/eventlog"
+	"github.com/ensue-io/ensue/eventlog/memlog"
+	"github.com/ensue-io/ensue/process"
+)
+
+// scenario records a little of everything: an order that ships, one that is refused, a payment before its order, a note
+// for nobody, and inputs for an order that is closed.
+func scenario(w *world) {
+	w.record("sales", OrderPlaced{"ships", 1})
+	w.record("payments", Paid{"early", 5}, Noted{"early"}, Noted{"nobody"}, Paid{"ships", 10}, Noted{"ships"})
+	w.record("sales", OrderPlaced{"refused", 99}, OrderPlaced{"early", 2}, OrderPlaced{"waits", 3})
+	w.record("payments", Noted{"waits"}, Noted{"refused"})
+}
+
+var scenarioStock = map[string][]string{"ships": {"reserved", "shipped"}, "early": {"reserved", "shipped"}, "waits": {"reserved"}}
+
+func checkScenario(t *testing.T, w *world) {
+	t.Helper()
+	w.wantStock(scenarioStock)
+	want := map[string][]string{"ships": {"shipped"}, "early": {"shipped"}, "refused": {"rejected: too-many"}}
+	if got := w.closed(); !reflect.DeepEqual(got, want) {
+		t.Errorf("closed: got %v, want %v", got, want)
+	}
+	if s, status := w.state("waits"); status != process.Running || s.Notes != 1 {
+		t.Errorf("order waits: %v %+v; want running with a note", status, s)
+	}
+	for _, kind := range []eventlog.Kind{eventlog.Pending, eventlog.Queued, eventlog.Hold} {
+		if keys := w.entries(kind); len(keys) > 0 {
+			t.Errorf("%v left: %v", kind, keys)
+		}
+	}
+	if keys := w.entries(eventlog.Timeout); !slices.Equal(keys, []string{"order/waits/pay-due"}) {
+		t.Errorf("timeouts left: %v; want that of the order that waits", keys)
+	}
+}
+
+func eachStore(t *testing.T, do func(t *testing.T, s process.Store)) {
+	t.Run("streams", func(t *testing.T) { do(t, process.Streams{}) })
+	t.Run("documents", func(t *testing.T) { do(t, process.Documents{}) })
+}
+
+func TestScenario(t *testing.T) {
+	eachStore(t, func(t *testing.T, s process.Store) {
+		w := newWorld(t)
+		w.config.Store = s
+		scenario(w)
+		w.run()
+		checkScenario(t, w)
+		ignored := must(process.Ignored(t.Context(), w.logs["sales"], "order"))
+		if want := map[string]int64{"no instance: noted": 2}; !reflect.DeepEqual(ignored, want) {
+			t.Errorf("ignored without an instance: %v, want %v", ignored, want)
+		}
+	})
+}
+
+// Every append of the run fails once, before it is made or after: the result is that of a run without faults. This is
+// the crash between any two transactions, and the answer that is lost without a crash.
+func TestG6_G7_EveryAppendFailsOnce(t *testing.T) {
+	eachStore(t, func(t *testing.T, s process.Store) {
+		for _, lost := range []bool{false, true} {
+			for n := int64(1); ; n++ {
+				w := newWorld(t)
+				w.config.Store = s
+				w.config.Batch = 2
+				scenario(w)
+				var appends atomic.Int64
+				w.log = func(_ string, l eventlog.Log) eventlog.Log {
+					return wrapped{l, func(ctx context.Context, writes ...eventlog.Write) (eventlog.Appended, error) {
+						if appends.Add(1) != n {
+							return l.Append(ctx, writes...)
+						}
+						if lost {
+							if _, err := l.Append(ctx, writes...); err != nil {
+								return eventlog.Appended{}, err
+							}
+						}
+						return eventlog.Appended{}, errCrash
+					}}
+				}
+				w.run()
+				w.log = nil
+				checkScenario(t, w)
+				if t.Failed() {
+					t.Fatalf("append %d failed, answer lost: %v", n, lost)
+				}
+				if appends.Load() < n {
+					break
+				}
+			}
+		}
+	})
+}
+
+func TestG6_NothingLeavesBeforeItsStepIsCommitted(t *testing.T) {
+	w := newWorld(t)
+	var open atomic.Bool
+	refused := make(chan struct{}, 100)
+	w.log = func(m string, l eventlog.Log) eventlog.Log {
+		return wrapped{l, func(ctx context.Context, writes ...eventlog.Write) (eventlog.Appended, error) {
+			sends := slices.ContainsFunc(writes, func(wr eventlog.Write) bool {
+				p, ok := wr.(eventlog.Put)
+				return ok && p.Entry.Kind == eventlog.Pending
+			})
+			if m == "sales" && sends && !open.Load() {
+				refused <- struct{}{}
+				return eventlog.Appended{}, errCrash
+			}
+			return l.Append(ctx, writes...)
+		}}
+	}
+	w.bus = func(_ string, next dispatch) dispatch {
+		return func(ctx context.Context, c command.Envelope, first bool) (command.Outcome, error) {
+			if !open.Load() {
+				t.Errorf("command %q left before its step was committed", c.Type)
+			}
+			return next(ctx, c, first)
+		}
+	}
+	w.record("sales", OrderPlaced{"a", 1})
+	e := w.engine()
+	w.with(e, func(ctx context.Context) {
+		for range 3 { // three terms, whose step cannot be committed
+			<-refused
+		}
+		open.Store(true)
+		if err := e.WaitIdle(ctx); err != nil {
+			t.Fatal(err)
+		}
+	})
+	w.wantStock(map[string][]string{"a": {"reserved"}})
+}
+
+func TestG7_ACommandWhoseAnswerIsLostTakesEffectOnce(t *testing.T) {
+	w := newWorld(t)
+	var calls atomic.Int64
+	w.bus = func(_ string, next dispatch) dispatch {
+		return func(ctx context.Context, c command.Envelope, first bool) (command.Outcome, error) {
+			o, err := next(ctx, c, first)
+			if calls.Add(1)%3 != 0 && err == nil {
+				return command.Outcome{}, errCrash // it was handled, and nobody heard of it
+			}
+			return o, err
+		}
+	}
+	scenario(w)
+	w.run()
+	checkScenario(t, w)
+	w.calls.Lock()
+	defer w.calls.Unlock()
+	if slices.Sort(w.calls.handled); len(slices.Compact(slices.Clone(w.calls.handled))) != len(w.calls.handled) {
+		t.Errorf("a handler ran twice: %v", w.calls.handled)
+	}
+}
+
+func TestG7_CommandIDsDependOnTheStepAlone(t *testing.T) {
+	ids := func(batch int) (ids []string) {
+		w := newWorld(t)
+		w.config.Batch = batch
+		for n := range 3 {
+			id := event.DeriveID("placed", fmt.Sprint(n))
+			e := must(w.types["sales"].Encode(event.New(OrderPlaced{fmt.Sprint("o", n), 1}).WithID(id)))
+			must(w.logs["sales"].Append(t.Context(), eventlog.ToStream{Stream: "fact/sales", Events: []event.Event{e}}))
+		}
+		w.run()
+		for rec := range w.logs["stock"].Read(t.Context(), eventlog.Query{}) {
+			ids = append(ids, rec.Metadata.Causation.String())
+		}
+		slices.Sort(ids)
+		return ids
+	}
+	a, b := ids(1), ids(100)
+	if !slices.Equal(a, b) {
+		t.Errorf("ids differ between two runs: %v and %v", a, b)
+	}
+	if len(slices.Compact(a)) != 3 {
+		t.Errorf("ids are not unique: %v", a)
+	}
+}
+
+func TestG8_LostCursorsChangeNothing(t *testing.T) {
+	eachStore(t, func(t *testing.T, s process.Store) {
+		w := newWorld(t)
+		w.config.Store = s
+		scenario(w)
+		w.run()
+		before := w.history(w.engine())
+		head := must(w.logs["stock"].Head(t.Context()))
+		w.loseCursors()
+		stats := w.run()
+		if stats.Inputs != 0 || stats.Duplicates == 0 {
+			t.Errorf("after the loss: %+v; want duplicates and no input", stats)
+		}
+		if after := w.history(w.engine()); after != before {
+			t.Errorf("history changed from\n%s\nto\n%s", before, after)
+		}
+		if now := must(w.logs["stock"].Head(t.Context())); now != head {
+			t.Errorf("stock got new events: head %d, was %d", now, head)
+		}
+		ignored := must(process.Ignored(t.Context(), w.logs["sales"], "order"))
+		if ignored["no instance: noted"] != 2 {
+			t.Errorf("ignored inputs were counted again: %v", ignored)
+		}
+	})
+}
+
+// A note that came before its order was ignored; it stays ignored when it is read again after the order was placed.
+func TestG8_WhatWasPassedBeforeBirthIsNeverApplied(t *testing.T) {
+	eachStore(t, func(t *testing.T, s process.Store) {
+		w := newWorld(t)
+		w.config.Store = s
+		w.record("payments", Noted{"a"}, Noted{"b"})
+		w.run()
+		w.record("sales", OrderPlaced{"a", 1})
+		w.run()
+		w.loseCursors()
+		w.run()
+		if got, _ := w.state("a"); got.Notes != 0 {
+			t.Errorf("a note that was ignored before the order was placed has been applied: %+v", got)
+		}
+	})
+}
+
+func TestG8_InputsOfOneLogAreTakenInItsOrder(t *testing.T) {
+	eachStore(t, func(t *testing.T, s process.Store) {
+		w := newWorld(t)
+		w.config.Store = s
+		w.config.Batch = 7
+		w.config.Cache = 2
+		var want []string
+		for n := 1; n <= 40; n++ {
+			for _, id := range []string{"a", "b", "c", "d"} {
+				if n == 1 {
+					w.record("sales", OrderPlaced{id, 99 * 0})
+				}
+				w.record("payments", Noted{id}, Paid{id, 0})
+			}
+			want = append(want, "noted", "paid 0")
+		}
+		w.run()
+		for _, id := range []string{"a", "b", "c", "d"} {
+			got, _ := w.state(id)
+			// Whether the notes before the order are ignored depends on which log is read first; what is taken is in order.
+			if k := slices.Index(got.Inputs, "placed"); k < 0 {
+				t.Errorf("%s: %v", id, got.Inputs)
+			}
+			paid := slices.DeleteFunc(slices.Clone(got.Inputs), func(s string) bool { return s != "paid 0" })
+			if len(paid) != 40 {
+				t.Errorf("%s took %d payments, want 40", id, len(paid))
+			}
+		}
+	})
+}
+
+// A log that is exported and imported has another identity: positions mean nothing there, ids do.
+func TestG8_ImportedLogIsRecognisedByIDs(t *testing.T) {
+	eachStore(t, func(t *testing.T, s process.Store) {
+		w := newWorld(t)
+		w.config.Store = s
+		scenario(w)
+		w.run()
+		before, _ := w.state("waits")
+		copied := memlog.New()
+		for rec, err := range w.logs["payments"].Read(t.Context(), eventlog.Query{}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			must(copied.Append(t.Context(), eventlog.ToStream{Stream: rec.Stream, Events: []event.Event{rec.Event}}))
+		}
+		w.logs["payments"] = copied
+		e := w.engine()
+		if err := e.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "payments") {
+			t.Fatalf("a replaced log must stop the process, got %v", err)
+		}
+		w.loseCursors()
+		if stats := w.run(); stats.Inputs != 0 {
+			t.Errorf("the imported log's inputs were taken again: %+v", stats)
+		}
+		if after, _ := w.state("waits"); !reflect.DeepEqual(after, before) {
+			t.Errorf("state changed from %+v to %+v", before, after)
+		}
+		checkScenario(t, w)
+	})
+}
+
+func TestG1_ARewoundLogStopsTheProcess(t *testing.T) {
+	w := newWorld(t)
+	w.record("payments", Noted{"a"}, Noted{"a"})
+	w.run()
+	w.logs["payments"] = memlog.New()
+	if err := w.engine().Run(t.Context()); err == nil || !strings.Contains(err.Error(), "rewound") {
+		t.Errorf("got %v, want ErrLogRewound", err)
+	}
+}
+
+func TestG9_AFailingInstanceIsHeldAndDelaysNoOther(t *testing.T) {
+	eachStore(t, func(t *testing.T, s process.Store) {
+		w := newWorld(t)
+		w.config.Store = s
+		w.config.Definition = orderProcess(func(id string, in any) {
+			if _, ok := in.(Noted); ok && id == "bad" {
+				panic("no notes for bad")
+			}
+		})
+		w.record("sales", OrderPlaced{"bad", 1}, OrderPlaced{"good", 1})
+		w.run()
+		w.record("payments", Noted{"bad"}, Noted{"good"}, Paid{"bad", 1}, Paid{"good", 2})
+		w.run()
+		w.wantStock(map[string][]string{"bad": {"reserved"}, "good": {"reserved", "shipped"}})
+		holds := w.holds()
+		if len(holds) != 1 || holds[0].Instance != "bad" || holds[0].Condition != process.Held || holds[0].Queued != 2 || holds[0].Attempts != 3 {
+			t.Fatalf("holds: %+v; want bad, held after 3 attempts, with 2 inputs", holds)
+		}
+		if !strings.Contains(holds[0].Error, "no notes for bad") || !strings.Contains(holds[0].Stack, "world_test.go") {
+			t.Errorf("the hold says %q, stack %q", holds[0].Error, holds[0].Stack)
+		}
+		queue := must(process.Queue(t.Context(), w.logs["sales"], "order", "bad", 0))
+		if len(queue) != 2 || queue[0].Type != "noted" || queue[1].Type != "paid" {
+			t.Errorf("queue: %+v", queue)
+		}
+		w.loseCursors() // read again, they are recognised
+		w.run()
+		if again := w.holds(); again[0].Queued != 2 {
+			t.Errorf("lost cursors put inputs into the queue again: %+v", again)
+		}
+		if got, _ := w.state("bad"); got.Cents != 0 {
+			t.Errorf("an input was applied before the one that is held: %+v", got)
+		}
+	})
+}
+
+func (w *world) holds() (all []process.Holding) {
+	for h, err := range process.Holdings(context.Background(), w.logs["sales"], "order") {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		all = append(all, h)
+	}
+	return all
+}
+
+func TestG9_ARetriedInputKeepsItsPlace(t *testing.T) {
+	eachStore(t, func(t *testing.T, s process.Store) {
+		w := newWorld(t)
+		w.config.Store = s
+		w.config.Retry.Attempts = 100
+		var failures atomic.Int64
+		w.config.Definition = orderProcess(func(_ string, in any) {
+			if p, ok := in.(Paid); ok && p.Cents == 2 && failures.Add(1) <= 5 {
+				panic("not yet")
+			}
+		})
+		w.record("sales", OrderPlaced{"a", 0})
+		w.bus = func(_ string, _ dispatch) dispatch { // never accepted, so that the order stays open
+			return func(ctx context.Context, _ command.Envelope, _ bool) (command.Outcome, error) {
+				<-ctx.Done()
+				return command.Outcome{}, ctx.Err()
+			}
+		}
+		e := w.engine()
+		w.with(e, func(ctx context.Context) {
+			waitFor(ctx, t, w.logs["sales"], func() bool { return e.Stats().Inputs >= 1 })
+			w.record("payments", Paid{"a", 1}, Paid{"a", 2}, Noted{"a"}, Paid{"a", 3})
+			waitFor(ctx, t, w.logs["sales"], func() bool { return e.Stats().Inputs >= 5 })
+		})
+		got, _ := w.state("a")
+		if want := []string{"placed", "paid 1", "paid 2", "noted", "paid 3"}; !slices.Equal(got.Inputs, want) {
+			t.Errorf("inputs %v, want %v", got.Inputs, want)
+		}
+		// What the failed attempts changed in place is gone with them.
+		if got.Cents != 6 || got.Trouble["changed in place"] != 3 {
+			t.Errorf("state of failed attempts was kept: %+v", got)
+		}
+		if holds := w.holds(); len(holds) > 0 {
+			t.Errorf("holds left: %+v", holds)
+		}
+	})
+}
+
+// waitFor waits until done, looking again whenever the log moved.
+func waitFor(ctx context.Context, t *testing.T, log eventlog.Log, done func() bool) {
+	t.Helper()
+	for !done() {
+		short, stop := context.WithTimeout(ctx, 5*time.Millisecond)
+		_ = log.Wait(short, must(log.Head(ctx)))
+		stop()
+		if ctx.Err() != nil {
+			t.Fatal("it never came")
+		}
+	}
+}
+
+// A step that no store can keep: its instance is held, the batch goes on without it.
+func TestG9_WhatCannotBeStoredIsHeld(t *testing.T) {
+	w := newWorld(t)
+	w.config.Definition = process.Define("order",
+		process.On[OrderRun, OrderPlaced]{Starts: true, Locate: process.Key(func(e OrderPlaced) string { return e.ID }),
+			React: func(_ OrderRun, in process.Input[OrderPlaced], do *process.Step) {
+				if in.Event.ID == "huge" {
+					do.Emit(OrderClosed{ID: "huge", How: strings.Repeat("x", eventlog.MaxPayload)})
+				}
+				do.Send(Reserve{ID: in.Event.ID})
+			}},
+	)
+	for n := range 5 {
+		w.record("sales", OrderPlaced{fmt.Sprint("fine", n), 1})
+		if n == 2 {
+			w.record("sales", OrderPlaced{"huge", 1})
+		}
+	}
+	w.run()
+	if got := w.stock(); len(got) != 5 || got["huge"] != nil {
+		t.Errorf("stock: %v; want the five that can be stored", got)
+	}
+	if holds := w.holds(); len(holds) != 1 || holds[0].Instance != "huge" || holds[0].Condition != process.Held || !strings.Contains(holds[0].Error, "payload") {
+		t.Errorf("holds: %+v; want huge, with the store's error", holds)
+	}
+}
+
+func TestG9_AnUndecodableEventIsHeldByItself(t *testing.T) {
+	w := newWorld(t)
+	broken := event.Event{Type: "paid", Schema: 1, Data: []byte("{")}
+	must(w.logs["payments"].Append(t.Context(), eventlog.ToStream{Stream: "fact/payments", Events: []event.Event{broken}}))
+	w.record("sales", OrderPlaced{"a", 1})
+	w.record("payments", Paid{"a", 1})
+	w.run()
+	w.wantStock(map[string][]string{"a": {"reserved", "shipped"}})
+	if holds := w.holds(); len(holds) != 1 || holds[0].Condition != process.Held || !strings.HasPrefix(holds[0].Instance, "undecodable/payments/") {
+		t.Errorf("holds: %+v", holds)
+	}
+}
+
+func TestANewerSchemaBlocksItsSourceVisibly(t *testing.T) {
+	w := newWorld(t)
+	w.record("sales", OrderPlaced{"a", 1})
+	newer := event.Event{Type: "paid", Schema: 2, Data: []byte(`{"ID":"a"}`)}
+	must(w.logs["payments"].Append(t.Context(), eventlog.ToStream{Stream: "fact/payments", Events: []event.Event{newer}}))
+	w.record("payments", Paid{"a", 1})
+	e := w.engine()
+	w.with(e, func(ctx context.Context) {
+		waitFor(ctx, t, w.logs["sales"], func() bool { return e.Stats().Blocked["payments"] != "" && e.Stats().Commands == 1 })
+	})
+	if got, _ := w.state("a"); got.Cents != 0 {
+		t.Errorf("an event behind the one that cannot be read was taken: %+v", got)
+	}
+	if why := e.Stats().Blocked["payments"]; !strings.Contains(why, "newer program") {
+		t.Errorf("blocked: %q", why)
+	}
+}
+
+func TestG10_ALateInputNeverResurrects(t *testing.T) {
+	eachStore(t, func(t *testing.T, s process.Store) {
+		w := newWorld(t)
+		w.config.Store = s
+		w.record("sales", OrderPlaced{"a", 1})
+		w.record("payments", Paid{"a", 1})
+		w.run()
+		w.record("payments", Paid{"a", 1}, Noted{"a"})
+		w.record("sales", OrderPlaced{"a", 1})
+		stats := w.run()
+		if stats.Ignored != 3 || stats.Inputs != 0 {
+			t.Errorf("%+v; want the three late inputs ignored", stats)
+		}
+		w.wantStock(map[string][]string{"a": {"reserved", "shipped"}})
+		if _, status := w.state("a"); status != process.Completed {
+			t.Errorf("status %v", status)
+		}
+		if s == (process.Streams{}) && strings.Count(w.history(w.engine()), "ignored (completed)") != 3 {
+			t.Errorf("the late inputs are not in the history:\n%s", w.history(w.engine()))
+		}
+	})
+}
+
+func TestG11_TimeoutsFireOnceNeverEarlyAndSurviveRestarts(t *testing.T) {
+	eachStore(t, func(t *testing.T, s process.Store) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.config.Store = s
+			w.config.Lease.TTL = 10 * time.Minute
+			w.record("sales", OrderPlaced{"expires", 1}, OrderPlaced{"paid", 1})
+			began := time.Now()
+			w.run()
+			w.record("payments", Paid{"paid", 1})
+			w.run()
+			at := func(after time.Duration, want map[string][]string) {
+				t.Helper()
+				e := w.engine()
+				ctx, stop := context.WithDeadline(t.Context(), began.Add(after))
+				defer stop()
+				var running sync.WaitGroup
+				running.Go(func() { _ = e.Run(ctx) })
+				running.Wait()
+				if got := w.closed(); !reflect.DeepEqual(got, want) {
+					t.Errorf("after %v: closed %v, want %v", after, got, want)
+				}
+			}
+			at(time.Hour-time.Second, map[string][]string{"paid": {"shipped"}})
+			at(time.Hour+time.Second, map[string][]string{"paid": {"shipped"}, "expires": {"expired"}})
+			at(100*time.Hour, map[string][]string{"paid": {"shipped"}, "expires": {"expired"}})
+			w.wantStock(map[string][]string{"paid": {"reserved", "shipped"}, "expires": {"reserved", "released"}})
+		})
+	})
+}
+
+// The engine was down when the timeout came due and when the payment was recorded; the earlier of the two goes first.
+func TestG11_AfterAnOutageInputsAndTimeoutsKeepTheirOrder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.config.Lease.TTL = 10 * time.Minute
+		w.record("sales", OrderPlaced{"late", 1}, OrderPlaced{"in time", 1})
+		w.run()
+		pass(t, 59*time.Minute)
+		w.record("payments", Paid{"in time", 1})
+		pass(t, 2*time.Minute)
+		w.record("payments", Paid{"late", 1})
+		pass(t, time.Hour)
+		w.run()
+		if got, want := w.closed(), (map[string][]string{"late": {"expired"}, "in time": {"shipped"}}); !reflect.DeepEqual(got, want) {
+			t.Errorf("closed %v, want %v", got, want)
+		}
+	})
+}
+
+// pass lets virtual time pass.
+func pass(t *testing.T, d time.Duration) {
+	t.Helper()
+	if err := consumer.Sleep(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestG11_ATimeoutGoesBeforeAnEventOfTheSameInstant(t *testing.T) {
+	w := newWorld(t)
+	w.config.Replay = true
+	at := time.Date(2001, 2, 3, 0, 0, 0, 0, time.UTC)
+	put := func(module string, fact any, at time.Time) {
+		w.record(module, event.New(fact).At(at))
+	}
+	put("sales", OrderPlaced{"tie", 1}, at)
+	put("sales", OrderPlaced{"before", 1}, at)
+	put("payments", Paid{"before", 1}, at.Add(time.Hour-time.Microsecond))
+	put("payments", Paid{"tie", 1}, at.Add(time.Hour))
+	put("payments", Noted{"nobody"}, at.Add(2*time.Hour))
+	w.seal("sales", "payments")
+	// The outcome of Reserve would close "before": here only what happened to the timeout counts.
+	if err := w.engine().Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	tie, _ := w.state("tie")
+	if !slices.Contains(tie.Inputs, "pay-due") || slices.Contains(tie.Inputs, "paid 1") {
+		t.Errorf("tie: %v; the timeout goes first, and completes the order", tie.Inputs)
+	}
+	if before, _ := w.state("before"); slices.Contains(before.Inputs, "pay-due") {
+		t.Errorf("before: %v; the payment came a microsecond earlier", before.Inputs)
+	}
+}
+
+func (w *world) seal(modules ...string) {
+	w.t.Helper()
+	for _, m := range modules {
+		head := must(w.logs[m].Head(context.Background()))
+		must(w.logs[m].Append(context.Background(), must(process.PutSeal(process.Seal{Position: head}))))
+	}
+}
+
+// An unsealed source may still get events: the clock stops at its last one, for everyone to see.
+func TestReplayClockStopsAtAnUnsealedSource(t *testing.T) {
+	w := newWorld(t)
+	w.config.Replay = true
+	at := time.Date(2001, 2, 3, 0, 0, 0, 0, time.UTC)
+	w.record("sales", event.New(OrderPlaced{"a", 1}).At(at))
+	w.record("payments", event.New(Noted{"a"}).At(at.Add(time.Minute)))
+	e := w.engine()
+	w.with(e, func(ctx context.Context) {
+		if err := e.WaitIdle(ctx); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.closed(); len(got) > 0 {
+			t.Errorf("the timeout an hour later fired although payments may still say something: %v", got)
+		}
+		w.seal("payments", "sales")
+		waitFor(ctx, t, w.logs["sales"], func() bool { return len(w.closed()) > 0 })
+	})
+}
+
+func TestG11_CompletionCancelsTimeouts(t *testing.T) {
+	w := newWorld(t)
+	w.config.Definition = process.Define("order",
+		process.On[OrderRun, OrderPlaced]{Starts: true, Locate: process.Key(func(e OrderPlaced) string { return e.ID }),
+			React: func(_ OrderRun, in process.Input[OrderPlaced], do *process.Step) { do.After(time.Hour, PayDue{}) }},
+		process.On[OrderRun, Paid]{NoInstance: process.Ignore, Locate: process.Key(func(e Paid) string { return e.ID }),
+			React: func(_ OrderRun, _ process.Input[Paid], do *process.Step) { do.Complete() }},
+		process.OnTimeout[OrderRun, PayDue]{Name: "pay-due",
+			React: func(_ OrderRun, _ process.Input[PayDue], do *process.Step) {
+				do.Emit(OrderClosed{ID: do.Instance(), How: "fired"})
+			}},
+	)
+	w.record("sales", OrderPlaced{"a", 1})
+	w.run()
+	if keys := w.entries(eventlog.Timeout); len(keys) != 1 {
+		t.Fatalf("timeouts: %v", keys)
+	}
+	w.record("payments", Paid{"a", 1})
+	w.run()
+	if keys := w.entries(eventlog.Timeout); len(keys) != 0 {
+		t.Errorf("completion left timeouts: %v", keys)
+	}
+	w.config.Now = func() time.Time { return time.Now().Add(100 * time.Hour) }
+	w.config.Lease.Now = time.Now
+	if w.run(); len(w.closed()) > 0 {
+		t.Errorf("a timeout of a completed instance fired: %v", w.closed())
+	}
+}
+
+func TestG12_AWorkerThatLostItsLeaseCannotWrite(t *testing.T) {
+	w := newWorld(t)
+	w.config.Lease.TTL = 50 * time.Millisecond
+	stopped, resume := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	var late atomic.Pointer[error]
+	w.log = func(m string, l eventlog.Log) eventlog.Log {
+		return wrapped{l, func(ctx context.Context, writes ...eventlog.Write) (eventlog.Appended, error) {
+			step := slices.ContainsFunc(writes, func(wr eventlog.Write) bool {
+				p, ok := wr.(eventlog.Put)
+				return ok && p.Entry.Kind == eventlog.Pending
+			})
+			first := false
+			if m == "sales" && step {
+				once.Do(func() { first = true })
+			}
+			if first { // this worker is paused between deciding and committing, past its lease
+				close(stopped)
+				<-resume
+			}
+			done, err := l.Append(ctx, writes...)
+			if first {
+				late.Store(&err)
+			}
+			return done, err
+		}}
+	}
+	w.record("sales", OrderPlaced{"a", 1})
+	paused := w.engine()
+	w.with(paused, func(ctx context.Context) {
+		<-stopped
+		w.log = nil
+		other := w.engine()
+		w.with(other, func(ctx context.Context) {
+			if err := other.WaitIdle(ctx); err != nil {
+				t.Fatal(err)
+			}
+			close(resume)
+			waitFor(ctx, t, w.logs["sales"], func() bool { return late.Load() != nil })
+		})
+	})
+	if err := *late.Load(); err == nil {
+		t.Error("a worker that had lost its lease could write")
+	}
+	w.wantStock(map[string][]string{"a": {"reserved"}})
+}
+
+func TestG13_LoadingEmitsNothing(t *testing.T) {
+	eachStore(t, func(t *testing.T, s process.Store) {
+		w := newWorld(t)
+		w.config.Store = s
+		scenario(w)
+		w.run()
+		w.log = func(m string, l eventlog.Log) eventlog.Log {
+			return wrapped{l, func(context.Context, ...eventlog.Write) (eventlog.Appended, error) {
+				t.Errorf("reading history wrote to %q", m)
+				return eventlog.Appended{}, errCrash
+			}}
+		}
+		for _, key := range []string{"ships", "early", "refused", "waits", "none"} {
+			w.state(key)
+		}
+	})
+}
+
+// The copy of a foreign input in the home log is a system record: it is no event of the home module, whoever reads there.
+func TestCopiesInTheHomeLogAreNoEvents(t *testing.T) {
+	w := newWorld(t)
+	w.types["sales"] = must(event.NewRegistry(event.Named[OrderPlaced]("order-placed"), event.Named[OrderClosed]("order-closed"), event.Named[Paid]("paid")))
+	w.config.Definition = process.Define("order",
+		process.On[OrderRun, Paid]{Module: "payments", Starts: true, Locate: process.Key(func(e Paid) string { return e.ID }),
+			Evolve: func(s OrderRun, in process.Input[Paid]) OrderRun { s.Cents += in.Event.Cents; return s }},
+		process.On[OrderRun, OrderPlaced]{NoInstance: process.Ignore, Locate: process.Key(func(e OrderPlaced) string { return e.ID }), Evolve: func(s OrderRun, _ process.Input[OrderPlaced]) OrderRun { return s }},
+	)
+	w.record("payments", Paid{"a", 7})
+	w.run()
+	// Another process that follows payments as they are recorded in sales must see none.
+	for rec, err := range w.logs["sales"].Read(t.Context(), eventlog.Query{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Errorf("the home log shows %q in stream %q as an event", rec.Type, rec.Stream)
+	}
+	if got, _ := w.state("a"); got.Cents != 7 {
+		t.Errorf("state %+v", got)
+	}
+}

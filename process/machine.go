@@ -1,0 +1,494 @@
+package process
+
+import (
+	"container/heap"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/ensue-io/ensue/command"
+	"github.com/ensue-io/ensue/event"
+)
+
+// Machine runs a definition in memory, over inputs that are given as Go values: no log, no store, no clock but the
+// instants of the inputs, no goroutine. It decides with the same steps as an Engine, so it says what an engine would
+// have done; package processtest is made of it. A Machine is for one goroutine.
+//
+// Time is virtual: before an input of instant t, every timeout due up to t fires (G11), and Advance lets time pass
+// without one. Events that the process emits and handles itself come back to it, as they do from its home log.
+type Machine struct {
+	def       *Definition
+	router    *router
+	options   MachineOptions
+	now       time.Time
+	still     int // steps since the clock moved
+	modules   map[string]*machineModule
+	instances map[string]*machineInstance
+	made      uint64 // ids made up
+	soon      dues
+	back      []machineInput // emitted, and handled by the process itself
+	sent      []sentCommand
+	decisions []Decision
+	effects   []Effect // of the step that is being computed
+}
+
+// MachineOptions change how a machine runs. The zero value is useful.
+type MachineOptions struct {
+	Start   time.Time // where the clock stands at first; default MachineStart
+	Home    string    // the module that the process lives in; needed only where On.Module names it
+	Carried []string  // headers that go from input to command to event
+	Replay  bool      // an event's instant is when it occurred, as by the replay clock
+	Verify  bool      // evolve everything a second time, as reading history does, and fail where that leads to another state
+}
+
+// MachineStart is where a machine's clock stands at first, unless it is told otherwise.
+var MachineStart = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
+
+// Fact is an event on its way into a machine.
+type Fact struct {
+	Event    any            // the event, or an event.Draft of it
+	ID       event.ID       // what is given again under the same id is a duplicate; zero makes one up
+	Module   string         // where it comes from; needed only where On.Module tells parts of the definition apart
+	Metadata event.Metadata // beside the headers of a draft
+	At       time.Time      // its instant; zero is where the clock stands. The clock never goes back
+}
+
+// machineModule is a module's log as a machine has it: positions and nothing else.
+type machineModule struct {
+	log   event.ID
+	head  event.Position
+	known map[event.ID]event.Position // of events that were given with an id
+}
+
+// machineInstance is an instance with what an engine keeps beside it.
+type machineInstance struct {
+	Instance
+	again   *Instance      // evolved a second time
+	waiting []machineInput // deferred until it starts
+	failed  error          // it stands aside
+}
+
+// machineInput is an event with what handles it.
+type machineInput struct {
+	taken     Taken
+	handlings []handling
+}
+
+// sentCommand is a command whose outcome the definition handles and that has none yet.
+type sentCommand struct {
+	instance string
+	value    any
+	sent     Sent
+}
+
+// NewMachine returns a machine without instances. The mistakes of the definition are those of Definition.Check.
+func NewMachine(def Definition, o MachineOptions) (*Machine, error) {
+	if err := def.Check(); err != nil {
+		return nil, err
+	}
+	if o.Start.IsZero() {
+		o.Start = MachineStart
+	}
+	m := &Machine{def: &def, options: o, now: event.Micro(o.Start), modules: map[string]*machineModule{}, instances: map[string]*machineInstance{}}
+	m.router = &router{def: &def, timeouts: map[string]*handler{}, outcomes: map[outcomeKey]*handler{}}
+	for _, h := range def.parts {
+		switch h.kind {
+		case TimeoutInput:
+			if other := m.router.timeouts[h.name]; other != nil {
+				return nil, fmt.Errorf("process %q: timeouts %v and %v have the same name %q", def.name, other.goType, h.goType, h.name)
+			}
+			m.router.timeouts[h.name] = h
+		case RejectedInput, AcceptedInput:
+			m.router.outcomes[outcomeKey{h.kind, h.goType.String()}] = h
+		}
+	}
+	return m, nil
+}
+
+// Now returns where the clock stands.
+func (m *Machine) Now() time.Time { return m.now }
+
+// Keys returns the keys of all instances that were started, sorted.
+func (m *Machine) Keys() []string {
+	keys := slices.DeleteFunc(slices.Collect(maps.Keys(m.instances)), func(key string) bool { return m.instances[key].Status == New })
+	slices.Sort(keys)
+	return keys
+}
+
+// Instance returns an instance as it is now; false where none was started. It must not be changed.
+func (m *Machine) Instance(key string) (Instance, bool) {
+	x := m.instances[key]
+	if x == nil || x.Status == New {
+		return Instance{Process: m.def.name, Key: key, State: m.def.state.zero()}, false
+	}
+	return x.Instance, true
+}
+
+// Waiting returns how many inputs are deferred until an instance with the key starts.
+func (m *Machine) Waiting(key string) int {
+	if x := m.instances[key]; x != nil {
+		return len(x.waiting)
+	}
+	return 0
+}
+
+// Give lets an event happen and returns what was decided, in order. Of the errors, an *UnhandledError changes nothing.
+// After a *StepError its instance stands aside and the others go on.
+func (m *Machine) Give(f Fact) ([]Decision, error) {
+	in, err := m.input(f)
+	if err != nil {
+		return nil, err
+	}
+	at := in.taken.Time
+	if at.Before(m.now) {
+		at = m.now
+	}
+	err = m.pass(at)
+	m.place(&in.taken)
+	err = errors.Join(err, m.event(&in))
+	return m.decided(errors.Join(err, m.pass(at)))
+}
+
+// Advance lets time pass and returns what was decided by the timeouts that fired. Back in time is no change.
+func (m *Machine) Advance(to time.Time) ([]Decision, error) {
+	return m.decided(m.pass(event.Micro(to)))
+}
+
+// Reject tells the process that a command was refused that it sent: the oldest one that is equal to cmd and has no
+// outcome yet. Where there is none, the error is a *NotSentError.
+func (m *Machine) Reject(cmd any, r *command.Rejection) ([]Decision, error) {
+	return m.outcome(RejectedInput, cmd, r, nil)
+}
+
+// Accept tells the process that a command took effect that it sent: the oldest one that is equal to cmd and has no
+// outcome yet. A nil result is the zero one. Where there is no such command, the error is a *NotSentError.
+func (m *Machine) Accept(cmd, result any) ([]Decision, error) {
+	return m.outcome(AcceptedInput, cmd, nil, result)
+}
+
+func (m *Machine) decided(err error) ([]Decision, error) {
+	all := m.decisions
+	m.decisions = nil
+	return all, err
+}
+
+// input makes the input of a fact.
+func (m *Machine) input(f Fact) (machineInput, error) {
+	draft, ok := f.Event.(event.Draft)
+	if !ok {
+		draft.Fact = f.Event
+	}
+	h, err := m.handler(f.Module, reflect.TypeOf(draft.Fact))
+	if err != nil {
+		return machineInput{}, err
+	}
+	in := Taken{Kind: EventInput, ID: f.ID, Module: f.Module, Type: h.goType.String(), Schema: 1, Metadata: f.Metadata, Occurred: event.Micro(draft.Occurred), Recorded: event.Micro(f.At)}
+	if in.Module == "" {
+		in.Module = h.module
+	}
+	for name, value := range draft.Headers {
+		in.Metadata = in.Metadata.WithHeader(name, value)
+	}
+	if in.ID.IsZero() {
+		in.ID = draft.ID
+	}
+	if dated, ok := draft.Fact.(event.Dated); ok && in.Occurred.IsZero() {
+		in.Occurred = event.Micro(dated.OccurredAt())
+	}
+	if in.Recorded.IsZero() {
+		in.Recorded = m.now
+	}
+	if in.Occurred.IsZero() {
+		in.Occurred = in.Recorded
+	}
+	in.Time = in.Recorded
+	if m.options.Replay {
+		in.Time = in.Occurred
+	}
+	return machineInput{in, []handling{{h, draft.Fact}}}, nil
+}
+
+// handler returns the part of the definition that handles events of a Go type.
+func (m *Machine) handler(module string, goType reflect.Type) (*handler, error) {
+	if h := m.router.onEvent(module, goType); h != nil {
+		return h, nil
+	}
+	unhandled := &UnhandledError{Process: m.def.name, Kind: EventInput, GoType: goType}
+	var found *handler
+	for _, h := range m.def.parts {
+		switch {
+		case h.kind == EventInput && goType != nil && goType.Kind() == reflect.Pointer && h.goType == goType.Elem():
+			unhandled.Hint = "give the value, not a pointer to it"
+		case h.kind == TimeoutInput && h.goType == goType:
+			unhandled.Hint = "it is a timeout: it fires by itself when the clock has advanced to its due time"
+		case h.kind == EventInput && h.goType == goType && module != "":
+			unhandled.Hint = fmt.Sprintf("it does so from module %q, not from %q", h.module, module)
+		case h.kind == EventInput && h.goType == goType && found != nil:
+			unhandled.Hint = "say which module it comes from: the definition handles it from several"
+			return nil, unhandled
+		case h.kind == EventInput && h.goType == goType:
+			found = h
+		}
+	}
+	if found != nil {
+		return found, nil
+	}
+	if unhandled.Hint == "" {
+		unhandled.Hint = fmt.Sprintf("add process.On[…, %v]", goType)
+	}
+	return nil, unhandled
+}
+
+// place gives the input its place in its module's log: the one that it has, if it was given before.
+func (m *Machine) place(in *Taken) {
+	log := m.modules[in.Module]
+	if log == nil {
+		log = &machineModule{log: event.DeriveID("machine", in.Module), known: map[event.ID]event.Position{}}
+		m.modules[in.Module] = log
+	}
+	in.Log = log.log
+	if in.ID.IsZero() {
+		m.made++
+		in.ID = madeID(m.made)
+	} else if at, ok := log.known[in.ID]; ok {
+		in.Position = at
+		return
+	} else {
+		log.known[in.ID] = log.head + 1
+	}
+	log.head++
+	in.Position = log.head
+}
+
+// madeID returns the n-th id that is made up: a valid UUID (version 8) that is the same in every run.
+func madeID(n uint64) event.ID {
+	id := event.ID{6: 0x80, 8: 0x80}
+	for k := 15; n > 0; k-- {
+		id[k] = byte(n)
+		n >>= 8
+	}
+	return id
+}
+
+// pass moves the clock to an instant. On the way, timeouts fire and emitted events come back, in the order of their
+// instants; of the same instant, timeouts go first.
+func (m *Machine) pass(to time.Time) error {
+	var errs []error
+	for {
+		next := to
+		if len(m.back) > 0 {
+			next = m.back[0].taken.Time
+		}
+		switch {
+		case len(m.soon) > 0 && !m.soon[0].at.After(next):
+			errs = append(errs, m.fire(heap.Pop(&m.soon).(due)))
+		case len(m.back) > 0:
+			in := m.back[0]
+			m.back = m.back[1:]
+			errs = append(errs, m.event(&in))
+		default:
+			m.moveTo(to)
+			return errors.Join(errs...)
+		}
+		if m.still++; m.still > 100_000 {
+			return errors.Join(append(errs, fmt.Errorf("process %q does not come to rest: 100,000 inputs of its own making at %s", m.def.name, m.now.Format(time.RFC3339Nano)))...)
+		}
+	}
+}
+
+func (m *Machine) moveTo(at time.Time) {
+	if at.After(m.now) {
+		m.now, m.still = at, 0
+	}
+}
+
+// event gives an event to the instances that it concerns.
+func (m *Machine) event(in *machineInput) error {
+	m.moveTo(in.taken.Time)
+	keys, err := m.router.locate(&in.taken, in.handlings)
+	if err != nil {
+		return err
+	}
+	if len(keys) == 0 {
+		m.decide("", in, VerdictNoKey)
+		return nil
+	}
+	var errs []error
+	for _, key := range keys {
+		errs = append(errs, m.give(key, in))
+	}
+	return errors.Join(errs...)
+}
+
+func (m *Machine) instance(key string) *machineInstance {
+	x := m.instances[key]
+	if x == nil {
+		x = &machineInstance{Instance: Instance{Process: m.def.name, Key: key, State: m.def.state.zero()}}
+		if m.options.Verify {
+			x.again = &Instance{Process: m.def.name, Key: key, State: m.def.state.zero()}
+		}
+		m.instances[key] = x
+	}
+	return x
+}
+
+// give lets one instance take an event, by where it is in its life.
+func (m *Machine) give(key string, in *machineInput) error {
+	x := m.instance(key)
+	h := in.handlings[0].h
+	if x.failed != nil || x.Status != New {
+		return m.take(x, in)
+	}
+	switch {
+	case slices.ContainsFunc(x.waiting, func(w machineInput) bool { return w.taken.ID == in.taken.ID }):
+		m.decide(key, in, VerdictDuplicate)
+	case h.starts:
+		return m.start(x, in)
+	case h.noInstance == Defer:
+		x.waiting = append(x.waiting, *in)
+		m.decide(key, in, VerdictDeferred)
+	default:
+		m.decide(key, in, VerdictNoInstance)
+	}
+	return nil
+}
+
+// start begins an instance's life, and gives it what was deferred, in order.
+func (m *Machine) start(x *machineInstance, in *machineInput) error {
+	birth := &Birth{Incarnation: x.Incarnation + 1}
+	for _, name := range slices.Sorted(maps.Keys(m.modules)) {
+		if log := m.modules[name]; name != in.taken.Module && log.head > 0 {
+			birth.Marks = append(birth.Marks, Mark{Module: name, Log: log.log, Position: log.head})
+		}
+	}
+	waiting := x.waiting
+	x.waiting = nil
+	err := m.step(x, &in.taken, birth, in.handlings)
+	for n := range waiting {
+		err = errors.Join(err, m.takeDeferred(x, &waiting[n]))
+	}
+	return err
+}
+
+// takeDeferred lets an instance take what waited for it, and before it the timeouts that were due by then.
+func (m *Machine) takeDeferred(x *machineInstance, in *machineInput) error {
+	for x.failed == nil && x.Status == Running {
+		timer, ok := firstTimer(&x.Instance, in.taken.Time)
+		if !ok {
+			break
+		}
+		if err := m.fireTimer(x, timer); err != nil {
+			return err
+		}
+	}
+	switch {
+	case x.failed != nil:
+		m.decide(x.Key, in, VerdictQueued)
+	case x.Status == Completed:
+		m.ignore(x, &in.taken, in.handlings)
+	default:
+		return m.step(x, &in.taken, nil, in.handlings)
+	}
+	return nil
+}
+
+// take lets an instance that was started take an event.
+func (m *Machine) take(x *machineInstance, in *machineInput) error {
+	switch {
+	case x.failed != nil:
+		m.decide(x.Key, in, VerdictQueued)
+	case x.Duplicate(&in.taken):
+		m.decide(x.Key, in, VerdictDuplicate)
+	case x.Status == Completed:
+		m.ignore(x, &in.taken, in.handlings)
+	default:
+		return m.step(x, &in.taken, nil, in.handlings)
+	}
+	return nil
+}
+
+func (m *Machine) decide(key string, in *machineInput, v Verdict) {
+	m.decisions = append(m.decisions, Decision{Instance: key, Kind: in.taken.Kind, Input: in.handlings[0].fact, At: in.taken.Time, Verdict: v})
+}
+
+// ignore records with the instance that an input came after its completion.
+func (m *Machine) ignore(x *machineInstance, in *Taken, handlings []handling) {
+	x.note(&Record{Input: *in, Ignored: "completed"})
+	m.decisions = append(m.decisions, Decision{Instance: x.Key, Kind: in.Kind, Input: handlings[0].fact, At: in.Time, Verdict: VerdictCompleted})
+}
+
+// fire lets a timeout fire, if it still stands.
+func (m *Machine) fire(d due) error {
+	x := m.instances[d.instance]
+	if x == nil || x.failed != nil {
+		return nil
+	}
+	timer, set := x.timer(d.name)
+	if !set || timer.ID != d.id {
+		return nil
+	}
+	m.moveTo(d.at)
+	return m.fireTimer(x, timer)
+}
+
+func (m *Machine) fireTimer(x *machineInstance, timer Timer) error {
+	in := timer.input()
+	handlings, err := m.router.decode(&in)
+	if err != nil {
+		return err
+	}
+	return m.step(x, &in, nil, handlings)
+}
+
+// outcome gives a command's outcome to the instance that sent it.
+func (m *Machine) outcome(kind Kind, cmd any, rejection *command.Rejection, result any) ([]Decision, error) {
+	goType := reflect.TypeOf(cmd)
+	if goType == nil || m.router.outcomes[outcomeKey{kind, goType.String()}] == nil {
+		part := map[Kind]string{RejectedInput: "OnRejected[…, %v]", AcceptedInput: "OnAccepted[…, %v, …]"}[kind]
+		return nil, &UnhandledError{Process: m.def.name, Kind: kind, GoType: goType, Hint: fmt.Sprintf("such an outcome changes nothing; add process."+part, goType)}
+	}
+	k := slices.IndexFunc(m.sent, func(s sentCommand) bool { return reflect.DeepEqual(s.value, cmd) })
+	if k < 0 {
+		err := &NotSentError{Process: m.def.name, Command: cmd}
+		for _, s := range m.sent {
+			err.Open = append(err.Open, s.value)
+		}
+		return nil, err
+	}
+	s := m.sent[k]
+	in := Taken{Kind: kind, ID: event.DeriveID("outcome", string(s.sent.ID[:])), Type: s.sent.Type, Data: s.sent.Data, Metadata: s.sent.Metadata, Command: s.sent.ID, Time: m.now, Rejection: rejection}
+	if result != nil {
+		data, err := json.Marshal(result)
+		if err != nil {
+			return nil, fmt.Errorf("result of %T: %w", cmd, err)
+		}
+		in.Result = data
+	}
+	handlings, err := m.router.decode(&in)
+	if err != nil {
+		return nil, err
+	}
+	if result != nil {
+		field, _ := reflect.TypeOf(handlings[0].fact).FieldByName("Result")
+		want := field.Type
+		if have := reflect.TypeOf(result); have != want {
+			return nil, fmt.Errorf("process %q takes %v as the result of %T, not %v", m.def.name, want, cmd, have)
+		}
+	}
+	m.sent = slices.Delete(m.sent, k, k+1)
+	err = m.pass(m.now)
+	x := m.instances[s.instance]
+	switch {
+	case x.failed != nil:
+		m.decide(x.Key, &machineInput{in, handlings}, VerdictQueued)
+	case x.Status == Completed:
+		m.ignore(x, &in, handlings)
+	default:
+		err = errors.Join(err, m.step(x, &in, nil, handlings))
+	}
+	return m.decided(errors.Join(err, m.pass(m.now)))
+}

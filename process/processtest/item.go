@@ -1,0 +1,108 @@
+package processtest
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/ensue-io/ensue/command"
+	"github.com/ensue-io/ensue/event"
+	"github.com/ensue-io/ensue/process"
+)
+
+// Item is something that happens, other than an event as it is.
+type Item struct {
+	what   any // the event, for messages the command
+	act    func(*process.Machine) ([]process.Decision, error)
+	name   string
+	at     time.Time
+	module string
+	group  []Item // of InOrder
+}
+
+func itemOf(v any) Item {
+	if it, ok := v.(Item); ok {
+		return it
+	}
+	return Item{what: v}
+}
+
+// give gives the item to a machine.
+func (it Item) give(m *process.Machine) ([]process.Decision, error) {
+	switch {
+	case it.group != nil:
+		return nil, fmt.Errorf("InOrder is for Permutations; here everything happens in order")
+	case it.act == nil:
+		return m.Give(process.Fact{Event: it.what, Module: it.module, At: it.at})
+	case it.at.IsZero():
+		return it.act(m)
+	}
+	before, err := m.Advance(it.at)
+	if err != nil {
+		return before, err
+	}
+	decisions, err := it.act(m)
+	return append(before, decisions...), err
+}
+
+func (it Item) String() string {
+	text := it.name
+	if it.act == nil {
+		what := it.what
+		if d, ok := what.(event.Draft); ok {
+			what = d.Fact
+		}
+		text = show(what)
+	}
+	if !it.at.IsZero() {
+		text += " at " + it.at.Format(time.RFC3339Nano)
+	}
+	return text
+}
+
+// At lets an item happen at an instant; timeouts due up to then fire before it.
+func At(at time.Time, item any) Item {
+	it := itemOf(item)
+	it.at = at
+	return it
+}
+
+// From says which module an event comes from, where the definition handles its type from several.
+func From(module string, item any) Item {
+	it := itemOf(item)
+	it.module = module
+	return it
+}
+
+// WithHeader sets a header: of an event that happens, or of a command that is wanted. For several, and for an id, see
+// event.New.
+func WithHeader(name, value string, fact any) event.Draft {
+	draft, ok := fact.(event.Draft)
+	if !ok {
+		draft = event.New(fact)
+	}
+	return draft.WithHeader(name, value)
+}
+
+// Advance lets time pass, and the timeouts fire that are due meanwhile.
+func Advance(d time.Duration) Item {
+	return Item{name: "advance " + d.String(), act: func(m *process.Machine) ([]process.Decision, error) { return m.Advance(m.Now().Add(d)) }}
+}
+
+// AdvanceTo lets time pass up to an instant.
+func AdvanceTo(at time.Time) Item {
+	return Item{name: "advance to " + at.Format(time.RFC3339Nano), act: func(m *process.Machine) ([]process.Decision, error) { return m.Advance(at) }}
+}
+
+// Reject rejects a command that the process sent; the definition must handle that by OnRejected.
+func Reject(cmd any, code string) Item { return RejectWith(cmd, command.Rejection{Code: code}) }
+
+// RejectWith is Reject with a reason and details.
+func RejectWith(cmd any, r command.Rejection) Item {
+	return Item{name: "rejected " + show(cmd) + ": " + r.Code, what: cmd, act: func(m *process.Machine) ([]process.Decision, error) { return m.Reject(cmd, &r) }}
+}
+
+// Accept accepts a command that the process sent, with its result (nil where it doesn't matter); the definition must
+// handle that by OnAccepted.
+func Accept(cmd, result any) Item {
+	return Item{name: "accepted " + show(cmd), what: cmd, act: func(m *process.Machine) ([]process.Decision, error) { return m.Accept(cmd, result) }}
+}
