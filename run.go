@@ -28,7 +28,9 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	for _, m := range a.modules {
 		run(m.declared.Name+": handlers", &all, m.module.Run)
-		run(m.declared.Name+": submitted commands", &all, m.bus.Run)
+		if len(m.declared.Commands) > 0 {
+			run(m.declared.Name+": submitted commands", &all, m.bus.Run)
+		}
 	}
 	if a.options.Replay && len(a.engines) > 0 {
 		all.Go(func() {

@@ -2,6 +2,7 @@ package aggregate_test
 
 import (
 	"encoding/json"
+	"errors"
 	"math/rand/v2"
 	"reflect"
 	"strings"
@@ -116,6 +117,22 @@ func TestASnapshotStandsForTheVersionsThatWereTruncated(t *testing.T) {
 				}
 				must(t, aggregate.Execute(t.Context(), m, typ, "1", withdraw(3+after)))
 			})
+		}
+	}
+}
+
+func TestAnUnusableSnapshotOfATruncatedStreamIsAnError(t *testing.T) {
+	m := bank(t)
+	typ, _ := counting(3, 1)
+	for range 5 {
+		must(t, aggregate.Execute(t.Context(), m, typ, "1", deposit(1)))
+	}
+	must(t, m.Log.(eventlog.StreamKeeper).TruncateStream(t.Context(), "account/1", 4)) // further than the snapshot
+	next, _ := counting(3, 2)
+	for _, typ := range []aggregate.Type[Account, AccountEvent]{typ, next} {
+		var truncated *aggregate.TruncatedError
+		if a, err := aggregate.Load(t.Context(), aggregate.NewWork(m, aggregate.Cause{}), typ, "1"); !errors.As(err, &truncated) || truncated.First != 5 {
+			t.Errorf("%+v, %v", a, err)
 		}
 	}
 }

@@ -273,6 +273,18 @@ func tryAgain(t *testing.T) {
 		t.Errorf("a decision was not returned as it is: %v", err)
 	}
 
+	// What was given up within is not begun again without.
+	tries = 0
+	_, err = aggregate.Do(t.Context(), m, aggregate.Cause{}, func(ctx context.Context, _ *aggregate.Work) error {
+		return aggregate.Execute(ctx, m, accounts, "1", func(Account) ([]AccountEvent, error) {
+			tries++
+			return []AccountEvent{Deposited{100}}, aggregate.Execute(ctx, m, accounts, "1", deposit(1))
+		})
+	})
+	if !errors.As(err, &contended) || tries != 3 {
+		t.Errorf("%d tries: %v", tries, err)
+	}
+
 	ctx, cancel := context.WithCancel(t.Context())
 	err = aggregate.Execute(ctx, m, accounts, "1", func(Account) ([]AccountEvent, error) {
 		must(t, aggregate.Execute(t.Context(), m, accounts, "1", deposit(1)))

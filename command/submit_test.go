@@ -236,3 +236,51 @@ func TestG7_TheQueueSurvivesLostAnswersAndTwoPrograms(t *testing.T) {
 		}
 	})
 }
+
+func TestASubmittedCommandLeavesTheQueueWithItsReceipt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		log := &faulty{Log: memlog.New()}
+		h := open(t, log)
+		for _, cmd := range []any{ReserveSeats{"a", 1}, ReserveSeats{"a", 1000}, SendMail{"you"}} {
+			submit(t, h, cmd)
+		}
+		log.set(0, 0)
+		stop := running(t, h.bus)
+		synctest.Wait()
+		if appends, _ := log.counts(); appends != 3 || len(h.entries(t, eventlog.Pending)) != 0 {
+			t.Errorf("3 commands took %d appends, still in the queue: %v", appends, h.entries(t, eventlog.Pending))
+		}
+		stop()
+
+		// Somebody who has the envelope was quicker than the queue.
+		e := h.envelope(t, RenameHall{"a", "Blue"})
+		submit(t, h, RenameHall{"a", "Blue"}, command.WithID(e.ID))
+		h.dispatch(t, e)
+		ran := h.ran.Load()
+		stop = running(t, h.bus)
+		synctest.Wait()
+		stop()
+		if left := h.entries(t, eventlog.Pending); len(left) != 0 || h.ran.Load() != ran {
+			t.Errorf("still in the queue: %v", left)
+		}
+	})
+}
+
+func TestASubmittedCommandIsTriedAgainSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHouse(t)
+		h.before = func(string) error {
+			if h.ran.Load() < 3 {
+				return errDown
+			}
+			return nil
+		}
+		id := submit(t, h, RenameHall{"a", "Blue"})
+		defer running(t, h.bus)()
+		<-time.After(500 * time.Millisecond) // of the bubble's clock
+		synctest.Wait()
+		if s := status(t, h, id); s.Status != command.Accepted {
+			t.Errorf("after half a second: %+v", s)
+		}
+	})
+}

@@ -461,23 +461,12 @@ func (m *Machine) outcome(kind Kind, cmd any, rejection *command.Rejection, resu
 	}
 	s := m.sent[k]
 	in := Taken{Kind: kind, ID: event.DeriveID("outcome", string(s.sent.ID[:])), Type: s.sent.Type, Data: s.sent.Data, Metadata: s.sent.Metadata, Command: s.sent.ID, Time: m.now, Rejection: rejection}
-	if result != nil {
-		data, err := json.Marshal(result)
-		if err != nil {
-			return nil, fmt.Errorf("result of %T: %w", cmd, err)
-		}
-		in.Result = data
-	}
 	handlings, err := m.router.decode(&in)
+	if err == nil && result != nil {
+		handlings, err = m.result(&in, handlings[0].fact, result)
+	}
 	if err != nil {
 		return nil, err
-	}
-	if result != nil {
-		field, _ := reflect.TypeOf(handlings[0].fact).FieldByName("Result")
-		want := field.Type
-		if have := reflect.TypeOf(result); have != want {
-			return nil, fmt.Errorf("process %q takes %v as the result of %T, not %v", m.def.name, want, cmd, have)
-		}
 	}
 	m.sent = slices.Delete(m.sent, k, k+1)
 	err = m.pass(m.now)
@@ -491,4 +480,18 @@ func (m *Machine) outcome(kind Kind, cmd any, rejection *command.Rejection, resu
 		err = errors.Join(err, m.step(x, &in, nil, handlings))
 	}
 	return m.decided(errors.Join(err, m.pass(m.now)))
+}
+
+// result completes an outcome with a result of the type that the definition takes.
+func (m *Machine) result(in *Taken, accepted, result any) ([]handling, error) {
+	field, _ := reflect.TypeOf(accepted).FieldByName("Result")
+	if have := reflect.TypeOf(result); have != field.Type {
+		return nil, fmt.Errorf("process %q takes %v as the result of %s, not %v", m.def.name, field.Type, in.Type, have)
+	}
+	data, err := json.Marshal(result)
+	if err != nil {
+		return nil, fmt.Errorf("result of %s: %w", in.Type, err)
+	}
+	in.Result = data
+	return m.router.decode(in)
 }

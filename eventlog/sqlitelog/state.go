@@ -24,6 +24,7 @@ type state struct {
 	modules map[int64]*module
 	streams map[streamKey]*stream // the younger generation of the cache
 	older   map[streamKey]*stream
+	most    int   // streams in a generation
 	last    int64 // the highest stream number, -1: not asked for yet
 
 	dirty []*stream // changed in this transaction, to be written at its end
@@ -79,7 +80,7 @@ type streamBefore struct {
 const maxStreams = 32_000
 
 func newState(x executor, now func() time.Time) *state {
-	s := &state{x: x, now: now}
+	s := &state{x: x, now: now, most: maxStreams}
 	s.reset()
 	return s
 }
@@ -94,8 +95,8 @@ func (s *state) reset() {
 
 // age lets go of streams that were not used for long. It must not run while rows are dirty.
 func (s *state) age() {
-	if len(s.streams) > maxStreams {
-		s.older, s.streams = s.streams, make(map[streamKey]*stream, maxStreams)
+	if len(s.streams) > s.most {
+		s.older, s.streams = s.streams, make(map[streamKey]*stream, s.most)
 	}
 }
 

@@ -38,6 +38,7 @@ type writer struct {
 type hooks struct {
 	commit func(commit func() error) error // around each COMMIT
 	open   []string                        // pragmas of the writer's connection
+	most   int                             // streams in a generation of the cache, if not 0
 }
 
 // request is something to be written, by a caller that waits for the answer.
@@ -69,6 +70,9 @@ const (
 func startWriter(path string, c *conn, now func() time.Time, stats *counters, moved func(*Log, int64), h hooks) *writer {
 	w := &writer{path: path, c: c, state: newState(c, now), stats: stats, moved: moved, hooks: h, dataVersion: -1,
 		wake: make(chan struct{}, 1), done: make(chan struct{})}
+	if h.most > 0 {
+		w.state.most = h.most
+	}
 	go w.run()
 	return w
 }

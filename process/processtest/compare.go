@@ -14,10 +14,9 @@ type row struct {
 	ok   bool
 }
 
-// compare puts what was decided beside what is wanted, and tells whether anything differs. Commands and emitted events
-// are compared in their order if ordered, the rest in any.
-func compare(have []got, wants []want, ordered bool) (bool, string) {
-	var rows []row
+// compare puts what was decided beside what is wanted. Commands and emitted events are compared in their order if
+// ordered, the rest in any.
+func compare(have []got, wants []want, ordered bool) (rows []row, same bool) {
 	for _, c := range []class{failure, sent, emitted, timeout, cancelled, completed, state} {
 		g := pick(have, func(g *got) bool { return g.class == c })
 		w := pick(wants, func(w *want) bool { return w.class == c })
@@ -27,11 +26,7 @@ func compare(have []got, wants []want, ordered bool) (bool, string) {
 			rows = append(rows, pair(g, w)...)
 		}
 	}
-	differ := slices.ContainsFunc(rows, func(r row) bool { return !r.ok })
-	if !differ {
-		return false, ""
-	}
-	return true, table(rows, several(have))
+	return rows, !slices.ContainsFunc(rows, func(r row) bool { return !r.ok })
 }
 
 func pick[E any](all []E, keep func(*E) bool) []*E {
@@ -53,7 +48,7 @@ func several(all []got) bool {
 	return false
 }
 
-// pair finds for each want something that matches, in any order. States that nobody wants are left out.
+// pair finds for each want something that matches, in any order.
 func pair(have []*got, wants []*want) []row {
 	var rows []row
 	used := map[*got]bool{}
@@ -71,9 +66,6 @@ func pair(have []*got, wants []*want) []row {
 		rows = append(rows, row{have[k], w, true})
 	}
 	rest := slices.DeleteFunc(slices.Clone(have), func(g *got) bool { return used[g] })
-	if len(missing) == 0 && len(have) > 0 && have[0].class == state {
-		return rows
-	}
 	return append(rows, beside(rest, missing)...)
 }
 
@@ -137,39 +129,45 @@ func beside(more []*got, missing []*want) []row {
 }
 
 // sideBySide is how wide the left column may be; wider ones are put above each other.
-const sideBySide = 70
+const sideBySide = 76
 
-func table(rows []row, withInstance bool) string {
-	left := make([]string, len(rows))
-	right := make([]string, len(rows))
-	width := len("got")
+// table shows rows under two headings.
+func table(rows []row, left, right string, withInstance bool) string {
+	texts := make([][2]string, len(rows))
+	width := utf8.RuneCountInString(left)
 	for n, r := range rows {
-		left[n], right[n] = "—", "—"
-		if r.got != nil {
-			left[n] = r.got.text(withInstance)
-		}
-		if r.want != nil {
-			right[n] = r.want.text()
-		}
-		width = max(width, utf8.RuneCountInString(left[n]))
+		texts[n] = r.texts(withInstance)
+		width = max(width, utf8.RuneCountInString(texts[n][0]))
 	}
-	return columns("got", "want", left, right, width, func(n int) bool { return rows[n].ok })
-}
-
-func columns(leftName, rightName string, left, right []string, width int, same func(int) bool) string {
 	var b strings.Builder
-	b.WriteString("it decided otherwise\n")
 	if width <= sideBySide {
-		fmt.Fprintf(&b, "     %s   %s\n", pad(leftName, width), rightName)
-		for n := range left {
-			fmt.Fprintf(&b, "  %s  %s   %s\n", sign(same(n)), pad(left[n], width), right[n])
+		fmt.Fprintf(&b, "     %s   %s\n", pad(left, width), right)
+		for n, text := range texts {
+			fmt.Fprintf(&b, "  %s  %s   %s\n", sign(rows[n].ok), pad(text[0], width), text[1])
 		}
 		return b.String()
 	}
-	for n := range left {
-		fmt.Fprintf(&b, "  %s  %s  %s\n     %s  %s\n", sign(same(n)), pad(leftName, 4), left[n], pad(rightName, 4), right[n])
+	width = max(utf8.RuneCountInString(left), utf8.RuneCountInString(right))
+	for n, text := range texts {
+		fmt.Fprintf(&b, "  %s  %s  %s\n     %s  %s\n", sign(rows[n].ok), pad(left, width), text[0], pad(right, width), text[1])
 	}
 	return b.String()
+}
+
+func (r row) texts(withInstance bool) [2]string {
+	texts := [2]string{"—", "—"}
+	for _, show := range []func(any) string{show, showLong} {
+		if r.got != nil {
+			texts[0] = r.got.text(show, withInstance)
+		}
+		if r.want != nil {
+			texts[1] = r.want.text(show)
+		}
+		if r.ok || texts[0] != texts[1] {
+			break
+		}
+	}
+	return texts
 }
 
 func sign(same bool) string {

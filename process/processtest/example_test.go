@@ -11,16 +11,15 @@ import (
 )
 
 type (
-	OrderPlaced      struct{ OrderID string }
-	PaymentReceived  struct{ OrderID string }
-	OrderCancelled   struct{ OrderID string }
-	OrderShipped     struct{ OrderID string }
-	RequestPayment   struct{ OrderID string }
-	Ship             struct{ OrderID string }
-	Cancel           struct{ OrderID string }
-	PaymentOverdue   struct{ Reminders int }
-	Sale             struct{ Paid, Cancelled bool }
-	ReminderFollowed struct{}
+	OrderPlaced     struct{ OrderID string }
+	PaymentReceived struct{ OrderID string }
+	OrderCancelled  struct{ OrderID string }
+	OrderShipped    struct{ OrderID string }
+	RequestPayment  struct{ OrderID string }
+	Ship            struct{ OrderID string }
+	Cancel          struct{ OrderID string }
+	PaymentOverdue  struct{ Reminders int }
+	Sale            struct{ Paid, Cancelled bool }
 )
 
 const fortnight = 14 * 24 * time.Hour
@@ -101,9 +100,14 @@ func ExampleScenario_Then() {
 		Then(t, RequestPayment{"43"}, processtest.Completed)
 	// Output:
 	// process "selling": it decided otherwise
-	//      got                                                          want
-	//   ≠  send processtest_test.RequestPayment{OrderID:42}             send processtest_test.RequestPayment{OrderID:43}
-	//   ≠  timeout processtest_test.PaymentOverdue{Reminders:0} after 336h0m0s   —
+	//      got                                                                       want
+	//   ≠  send RequestPayment{OrderID:42}                                           send RequestPayment{OrderID:43}
+	//   ≠  timeout PaymentOverdue{Reminders:0} after 336h, at 2026-01-15T00:00:00Z   —
+	//   ≠  —                                                                         completed
+	// what happened
+	//      2026-01-01T00:00:00Z event OrderPlaced{OrderID:42} at "42": handled
+	//          sent RequestPayment{OrderID:42}
+	//          set PaymentOverdue{Reminders:0} due 2026-01-15T00:00:00Z
 }
 
 func ExampleAdvance() {
@@ -155,5 +159,38 @@ func ExampleFor() {
 		Then(t,
 			processtest.For("1", processtest.Completed),
 			processtest.For("2", Ship{"2"}, processtest.Cancelled(PaymentOverdue{}), processtest.State(Sale{Paid: true})))
+	// Output:
+}
+
+func ExamplePermutations() {
+	// However they arrive, the order is shipped or cancelled, and never both.
+	processtest.Permutations(t, selling, []any{OrderPlaced{"42"}, PaymentReceived{"42"}, OrderCancelled{"42"}},
+		processtest.EndsWith(RequestPayment{"42"}, Ship{"42"}),            // a payment before a cancellation
+		processtest.EndsWith(RequestPayment{"42"}, processtest.Completed), // and the other way round
+	)
+	// Output:
+}
+
+func ExamplePermutations_differ() {
+	processtest.Permutations(t, selling, []any{OrderPlaced{"42"}, PaymentReceived{"42"}, OrderCancelled{"42"}})
+	// Output:
+	// process "selling": the order of the inputs decides how it ends
+	//   one
+	//      1. OrderPlaced{OrderID:42}
+	//      2. PaymentReceived{OrderID:42}
+	//      3. OrderCancelled{OrderID:42}
+	//   two
+	//      1. OrderPlaced{OrderID:42}
+	//      2. OrderCancelled{OrderID:42}
+	//      3. PaymentReceived{OrderID:42}
+	//      one                                          two
+	//   =  "42": send RequestPayment{OrderID:42}        "42": send RequestPayment{OrderID:42}
+	//   ≠  "42": send Ship{OrderID:42}                  —
+	//   ≠  —                                            "42": completed
+	//   ≠  "42": state Sale{Paid:true Cancelled:true}   "42": state Sale{Paid:false Cancelled:true}
+}
+
+func ExampleInOrder() {
+	processtest.Permutations(t, selling, []any{processtest.InOrder(OrderPlaced{"42"}, OrderCancelled{"42"}), OrderPlaced{"43"}})
 	// Output:
 }

@@ -1,7 +1,7 @@
 package processtest
 
 import (
-	"fmt"
+	"errors"
 	"time"
 
 	"github.com/ensue-io/ensue/command"
@@ -30,7 +30,7 @@ func itemOf(v any) Item {
 func (it Item) give(m *process.Machine) ([]process.Decision, error) {
 	switch {
 	case it.group != nil:
-		return nil, fmt.Errorf("InOrder is for Permutations; here everything happens in order")
+		return nil, errors.New("InOrder is for Permutations; here everything happens in order")
 	case it.act == nil:
 		return m.Give(process.Fact{Event: it.what, Module: it.module, At: it.at})
 	case it.at.IsZero():
@@ -105,4 +105,13 @@ func RejectWith(cmd any, r command.Rejection) Item {
 // handle that by OnAccepted.
 func Accept(cmd, result any) Item {
 	return Item{name: "accepted " + show(cmd), what: cmd, act: func(m *process.Machine) ([]process.Decision, error) { return m.Accept(cmd, result) }}
+}
+
+// InOrder says that items keep their order among themselves, as events of one module do, where Permutations changes it.
+func InOrder(items ...any) Item {
+	it := Item{name: "in order", group: []Item{}}
+	for _, v := range items {
+		it.group = append(it.group, itemOf(v))
+	}
+	return it
 }

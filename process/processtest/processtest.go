@@ -17,6 +17,7 @@ package processtest
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 
@@ -125,10 +126,11 @@ func (s *Scenario) compare(items []any) string {
 		}
 		wants = append(wants, w...)
 	}
-	if differ, table := compare(s.states(wants, s.got()), wants, true); differ {
-		return table + s.tell()
+	rows, same := compare(s.states(wants, s.got()), wants, true)
+	if same {
+		return ""
 	}
-	return ""
+	return "it decided otherwise\n" + table(rows, "got", "want", len(s.machine.Keys()) > 1) + "what happened\n" + tell(s.story)
 }
 
 // pending is a timeout that is to come.
@@ -195,61 +197,56 @@ func (s *Scenario) got() []got {
 	return all
 }
 
-// states returns the states that are wanted, as they are.
+// states adds the states that are wanted, as they are.
 func (s *Scenario) states(wants []want, have []got) []got {
+	keys := s.machine.Keys()
 	for _, w := range wants {
-		if w.class != state {
-			continue
-		}
-		for _, key := range s.machine.Keys() {
-			if w.instance == "" || w.instance == key {
-				i, _ := s.machine.Instance(key)
-				have = append(have, got{class: state, instance: key, value: i.State})
+		if w.class == state {
+			key := w.instance
+			if key == "" && len(keys) == 1 {
+				key = keys[0]
 			}
+			i, _ := s.machine.Instance(key)
+			have = append(have, got{class: state, instance: key, value: i.State})
 		}
 	}
 	return have
 }
 
 // tell tells what happened.
-func (s *Scenario) tell() string {
+func tell(story []process.Decision) string {
 	var b strings.Builder
-	b.WriteString("\nwhat happened:\n")
-	for _, d := range s.story {
-		b.WriteString("  " + line(d) + "\n")
-	}
-	if len(s.story) == 0 {
-		b.WriteString("  nothing\n")
+	for _, d := range story {
+		fmt.Fprintf(&b, "     %s %v %s", d.At.Format(time.RFC3339Nano), d.Kind, show(d.Input))
+		if d.Instance != "" {
+			fmt.Fprintf(&b, " at %q", d.Instance)
+		}
+		fmt.Fprintf(&b, ": %s\n", d.Verdict)
+		for _, e := range d.Effects {
+			fmt.Fprintf(&b, "         %s", e.Kind)
+			if e.Value != nil {
+				b.WriteString(" " + show(e.Value))
+			}
+			if e.Kind == process.EffectSet {
+				b.WriteString(" due " + e.Due.Format(time.RFC3339Nano))
+			}
+			b.WriteString("\n")
+		}
 	}
 	return b.String()
 }
 
-func line(d process.Decision) string {
-	what := d.Kind.String()
-	if d.Kind == process.EventInput {
-		what = "event"
-	}
-	text := fmt.Sprintf("%s %s %s", d.At.Format(time.RFC3339Nano), what, show(d.Input))
-	if d.Instance != "" {
-		text += fmt.Sprintf(" at %q", d.Instance)
-	}
-	text += ": " + string(d.Verdict)
-	for _, e := range d.Effects {
-		text += "; " + string(e.Kind)
-		if e.Value != nil {
-			text += " " + show(e.Value)
-		}
-		if e.Kind == process.EffectSet {
-			text += " due " + e.Due.Format(time.RFC3339Nano)
-		}
-	}
-	return text
-}
-
-// show shows a value on one line, with its type.
+// show shows a value on one line, with the name of its type.
 func show(v any) string {
 	if v == nil {
 		return "nothing"
 	}
-	return fmt.Sprintf("%T%+v", v, v)
+	name := reflect.TypeOf(v).String()
+	if reflect.TypeOf(v).Name() != "" && !strings.Contains(name, "[") {
+		name = reflect.TypeOf(v).Name()
+	}
+	return fmt.Sprintf("%s%+v", name, v)
 }
+
+// showLong is show for values that look the same otherwise.
+func showLong(v any) string { return fmt.Sprintf("%T%#v", v, v) }

@@ -158,20 +158,10 @@ func (w *want) matches(g *got) bool {
 	return equal(reflect.ValueOf(w.value), reflect.ValueOf(g.value))
 }
 
-func (g *got) text(withInstance bool) string {
-	text := string(g.class)
-	if g.value != nil {
-		if s, ok := g.value.(string); ok && g.class == failure {
-			text += " " + s
-		} else {
-			text += " " + show(g.value)
-		}
-	}
-	if g.module != "" {
-		text += " to " + g.module
-	}
+func (g *got) text(show func(any) string, withInstance bool) string {
+	text := g.head(show)
 	if g.class == timeout {
-		text += " after " + g.after.String()
+		text += " after " + short(g.after) + ", at " + g.due.Format(time.RFC3339Nano)
 	}
 	if withInstance && g.instance != "" {
 		text = fmt.Sprintf("%q: %s", g.instance, text)
@@ -179,16 +169,45 @@ func (g *got) text(withInstance bool) string {
 	return text
 }
 
-func (w *want) text() string {
-	g := w.got
-	text := g.text(true)
-	if w.class == timeout && w.anyAfter {
-		text = strings.TrimSuffix(text, " after "+g.after.String()) + " at " + w.due.Format(time.RFC3339Nano)
+func (w *want) text(show func(any) string) string {
+	text := w.head(show)
+	switch {
+	case w.class == timeout && w.anyAfter:
+		text += " at " + w.due.Format(time.RFC3339Nano)
+	case w.class == timeout:
+		text += " after " + short(w.after)
 	}
 	if len(w.headers) > 0 {
 		text += fmt.Sprintf(" with headers %q", w.headers)
 	}
+	if w.instance != "" {
+		text = fmt.Sprintf("%q: %s", w.instance, text)
+	}
 	return text
+}
+
+func (g *got) head(show func(any) string) string {
+	text := string(g.class)
+	if said, ok := g.value.(string); ok && g.class == failure {
+		text += " " + said
+	} else if g.value != nil {
+		text += " " + show(g.value)
+	}
+	if g.module != "" {
+		text += " to " + g.module
+	}
+	return text
+}
+
+// short shows a duration without the zeros at its end.
+func short(d time.Duration) string {
+	s := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(s, zero) {
+			s = s[:len(s)-2]
+		}
+	}
+	return s
 }
 
 // equal is reflect.DeepEqual, but for instants, which are compared as such, and for empty slices and maps, which equal

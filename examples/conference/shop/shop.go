@@ -10,7 +10,6 @@ package shop
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"time"
 
 	"github.com/ensue-io/ensue"
@@ -33,8 +32,7 @@ func Carried() []string { return []string{OrderHeader} }
 type Config struct {
 	PaymentTime time.Duration // how long a buyer has for a payment; default 15 minutes
 	Mailer      Mailer        // who sends the confirmations; required
-	Poll        time.Duration // as in ensue.Options
-	Logger      *slog.Logger  // as in ensue.Options
+	Options     ensue.Options // whatever else; Carried is the shop's
 }
 
 // Parts returns what ensue.Open needs to run a shop.
@@ -42,7 +40,8 @@ func Parts(c Config) []ensue.Part {
 	if c.PaymentTime == 0 {
 		c.PaymentTime = 15 * time.Minute
 	}
-	return []ensue.Part{Orders(c), Seats(), Payments(), ensue.Options{Carried: Carried(), Poll: c.Poll, Logger: c.Logger}}
+	c.Options.Carried = Carried()
+	return []ensue.Part{Orders(c), Seats(), Payments(), c.Options}
 }
 
 var (

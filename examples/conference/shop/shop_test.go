@@ -28,6 +28,8 @@ type counter struct {
 	*testing.T
 	app     *ensue.App
 	letters *shop.Letters
+	stop    context.CancelFunc
+	done    chan error
 }
 
 // shops runs a story in a shop that is kept in memory, and in one on a SQLite file.
@@ -41,25 +43,41 @@ func shops(t *testing.T, story func(c *counter)) {
 			address := address(t)
 			synctest.Test(t, func(t *testing.T) {
 				c := &counter{T: t, letters: &shop.Letters{}}
-				app, err := ensue.Open(t.Context(), address, shop.Parts(shop.Config{Mailer: c.letters, Poll: time.Hour, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})...)
+				app, err := ensue.Open(t.Context(), address, shop.Parts(shop.Config{Mailer: c.letters,
+					Options: ensue.Options{Poll: time.Hour, Lease: time.Hour, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}})...)
 				if err != nil {
 					t.Fatal(err)
 				}
 				c.app = app
-				ctx, stop := context.WithCancel(t.Context())
-				done := make(chan error, 1)
-				go func() { done <- app.Run(ctx) }()
 				defer func() {
-					stop()
-					if err := errors.Join(<-done, app.Close()); err != nil {
+					c.pause()
+					if err := app.Close(); err != nil {
 						t.Error(err)
 					}
 				}()
+				c.resume()
 				c.must(seats.OpenSale{Conference: "saga", Capacity: 10})
 				story(c)
 				c.audit()
 			})
 		})
+	}
+}
+
+// resume runs the processes.
+func (c *counter) resume() {
+	ctx, stop := context.WithCancel(c.Context())
+	c.stop, c.done = stop, make(chan error, 1)
+	go func() { c.done <- c.app.Run(ctx) }()
+	synctest.Wait()
+}
+
+// pause stops the processes; commands are handled all the same.
+func (c *counter) pause() {
+	c.Helper()
+	c.stop()
+	if err := <-c.done; err != nil {
+		c.Error(err)
 	}
 }
 
@@ -248,79 +266,96 @@ func TestCardIsDeclined(t *testing.T) {
 	})
 }
 
-// The payment and the buyer's other wish stand in two logs before the process sees either: whichever it takes first
-// decides, and what is left over is refunded or comes too late.
+// The payment and another wish stand in two logs before the process has seen either. What happened first decides: what was
+// paid for in vain is refunded, what was wished for too late is left alone.
 func TestPaymentCrosses(t *testing.T) {
+	pay := payments.Pay{Payment: "1.1", Card: "visa"}
 	for _, tt := range []struct {
 		name  string
-		cross any
+		other any
+		first orders.Closed // how the order ends if the payment came second
 	}{
-		{"a cancellation", orders.RequestCancel{Order: "1"}},
-		{"a change", orders.RequestChange{Order: "1", Seats: 5}},
-		{"a change that cannot be", orders.RequestChange{Order: "1", Seats: 50}},
-		{"the end of the sale", seats.CloseSale{Conference: "saga"}},
+		{"a cancellation", orders.RequestCancel{Order: "1"}, orders.Closed{Outcome: orders.Cancelled, Reason: "by the buyer"}},
+		{"a change", orders.RequestChange{Order: "1", Seats: 5}, orders.Closed{Outcome: orders.Expired, Reason: "not paid in time"}},
+		{"a change that cannot be", orders.RequestChange{Order: "1", Seats: 50}, orders.Closed{Outcome: orders.Rejected, Reason: "sold-out"}},
+		{"the end of the sale", seats.CloseSale{Conference: "saga"}, orders.Closed{Outcome: orders.Rejected, Reason: "sale-closed"}},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
-			shops(t, func(c *counter) {
-				c.place("1", 3)
-				errs := make(chan error, 2)
-				go func() {
-					_, err := ensue.Do[struct{}](c.Context(), c.app, tt.cross)
-					errs <- err
-				}()
-				go func() {
-					_, err := ensue.Do[struct{}](c.Context(), c.app, payments.Pay{Payment: "1.1", Card: "visa"}, by("1"))
-					errs <- err
-				}()
-				for range 2 {
-					var rejection *command.Rejection
-					if err := <-errs; err != nil && !errors.As(err, &rejection) {
-						c.Error(err)
+		for _, payFirst := range []bool{false, true} {
+			name := tt.name + " and then a payment"
+			if payFirst {
+				name = "a payment and then " + tt.name
+			}
+			t.Run(name, func(t *testing.T) {
+				shops(t, func(c *counter) {
+					c.place("1", 3)
+					c.pause()
+					end, paid := tt.first, "payment-requested payment-received payment-refunded"
+					if payFirst {
+						c.must(pay, by("1"))
+						end, paid = orders.Closed{Outcome: orders.Confirmed, Seats: 3}, "payment-requested payment-received"
 					}
-				}
-				c.pass(time.Hour)
-				if got := c.closed("1"); got.Outcome == "" {
-					c.Error("the order did not end")
-				}
+					c.pass(time.Second)
+					c.must(tt.other)
+					c.pass(time.Second)
+					if !payFirst {
+						c.must(pay, by("1"))
+					}
+					c.resume()
+					c.pass(time.Hour)
+					c.end("1", end)
+					if end.Outcome == orders.Expired { // what the change costs was asked for, too
+						paid += " payment-requested payment-withdrawn"
+					}
+					got, want := c.facts("payments", ""), strings.Fields(paid)
+					slices.Sort(got)
+					slices.Sort(want)
+					if !slices.Equal(got, want) {
+						c.Errorf("the cash desk says %s, want %s", got, want)
+					}
+				})
 			})
-		})
+		}
 	}
 }
 
-func TestPaymentAfterCancellationIsRefunded(t *testing.T) {
-	shops(t, func(c *counter) {
-		c.place("1", 3)
-		// Both happen before the process takes either; the modules' logs are read together, and of two inputs the earlier comes first.
-		_, err := c.app.Module("orders").Record(c.Context(), "order/1", orders.CancelRequested{Order: "1"})
-		if err != nil {
-			c.Fatal(err)
-		}
-		code := c.do(payments.Pay{Payment: "1.1", Card: "visa"}, by("1"))
-		if code != "" && code != "not-payable" {
-			c.Error(code)
-		}
-		c.end("1", orders.Closed{Outcome: orders.Cancelled, Reason: "by the buyer"})
-	})
-}
-
-// A buyer changes the order while the reservation is under way: what comes back is about an order that is no more.
+// A buyer changes the order while the reservation is under way: what comes back is about an order that is no more, and
+// nobody is asked to pay for it.
 func TestStaleReservationIsIgnored(t *testing.T) {
 	shops(t, func(c *counter) {
-		late := make(chan struct{})
-		go func() {
-			defer close(late)
-			c.place("1", 3)
-		}()
-		<-late
+		c.pause()
+		c.place("1", 3)
 		c.must(orders.RequestChange{Order: "1", Seats: 5})
-		if got := c.facts("seats", "1"); !slices.Equal(got, []string{"seats-reserved", "seats-reserved"}) {
-			c.Errorf("the box office says %s", got)
-		}
-		if code := c.do(payments.Pay{Payment: "1.1", Card: "visa"}, by("1")); code == "" {
-			c.Error("the payment of the first revision was taken")
+		c.resume()
+		c.story("1", "order-placed change-requested", "seats-reserved seats-reserved", "payment-requested")
+		if code := c.do(payments.Pay{Payment: "1.1", Card: "visa"}, by("1")); code != "unknown-payment" {
+			c.Errorf("paying for the first revision: %q", code)
 		}
 		c.must(payments.Pay{Payment: "1.2", Card: "visa"}, by("1"))
 		c.end("1", orders.Closed{Outcome: orders.Confirmed, Seats: 5})
+	})
+}
+
+// The first revision is too much for the box office, but the buyer has thought better of it meanwhile.
+func TestStaleRejectionIsIgnored(t *testing.T) {
+	shops(t, func(c *counter) {
+		c.pause()
+		c.place("1", 50)
+		c.must(orders.RequestChange{Order: "1", Seats: 5})
+		c.resume()
+		c.must(payments.Pay{Payment: "1.2", Card: "visa"}, by("1"))
+		c.story("1", "order-placed change-requested order-confirmed order-closed", "seats-reserved seats-sold", "payment-requested payment-received")
+	})
+}
+
+// A change that comes when the buyer is asked to pay replaces the reservation and the payment.
+func TestChangeAfterReservation(t *testing.T) {
+	shops(t, func(c *counter) {
+		c.place("1", 3)
+		c.pass(14 * time.Minute)
+		c.must(orders.RequestChange{Order: "1", Seats: 10})
+		c.pass(14 * time.Minute) // the time for the payment begins anew
+		c.must(payments.Pay{Payment: "1.2", Card: "visa"}, by("1"))
+		c.end("1", orders.Closed{Outcome: orders.Confirmed, Seats: 10})
 	})
 }
 

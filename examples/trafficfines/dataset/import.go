@@ -2,6 +2,7 @@ package dataset
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/ensue-io/ensue"
@@ -38,6 +39,9 @@ func resume(ctx context.Context, folder string, m *ensue.OpenModule, progress fu
 	head, last, err := imported(ctx, m.Log())
 	if err != nil {
 		return err
+	}
+	if folder == "" {
+		return errors.New("it is not complete yet; name the folder with the recorded fines by -data")
 	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()

@@ -219,31 +219,36 @@ func mostMemory() (int64, bool) {
 }
 
 // teller returns what tells of progress: on a terminal in place, elsewhere a line now and then.
-func teller(out io.Writer) func(phase string, done int) {
+func teller(out io.Writer) func(Progress) {
 	file, ok := out.(*os.File)
 	terminal := false
 	if ok {
 		info, err := file.Stat()
 		terminal = err == nil && info.Mode()&os.ModeCharDevice != 0
 	}
-	phase, last := "", time.Time{}
-	return func(now string, done int) {
+	var phase Phase
+	last := time.Time{}
+	return func(p Progress) {
 		switch {
-		case terminal && now != phase:
-			fmt.Fprintf(out, "\n%s\r", line(now, done))
+		case terminal && p.Phase != phase:
+			fmt.Fprintf(out, "\n%s\r", p)
 		case terminal:
-			fmt.Fprintf(out, "%s\r", line(now, done))
-		case now != phase || time.Since(last) >= 5*time.Second:
-			fmt.Fprintln(out, line(now, done))
+			fmt.Fprintf(out, "%s\r", p)
+		case p.Phase != phase || time.Since(last) >= 5*time.Second:
+			fmt.Fprintln(out, p)
 			last = time.Now()
 		}
-		phase = now
+		phase = p.Phase
 	}
 }
 
-func line(phase string, done int) string {
-	if done == 0 {
-		return phase
+func (p Progress) String() string {
+	switch e := p.Engine; p.Phase {
+	case Importing:
+		return fmt.Sprintf("import: %d events", p.Events)
+	case Collecting:
+		return fmt.Sprintf("run: %d inputs, %d penalties, the clock stands at %s", e.Inputs+e.Duplicates, e.Commands, domain.Date(e.Clock))
+	default:
+		return string(p.Phase)
 	}
-	return fmt.Sprintf("%s: %d", phase, done)
 }

@@ -5,6 +5,7 @@
 package program
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -32,6 +33,23 @@ type Config struct {
 	Tell    func(phase string, done int)     // progress, about four times a second
 	Logger  *slog.Logger                     // default slog.Default()
 }
+
+// Progress is how far a run is.
+type Progress struct {
+	Phase  Phase
+	Events int           // imported
+	Engine process.Stats // of this run alone
+}
+
+// Phase is what a run does at the moment.
+type Phase string
+
+// The phases, in order.
+const (
+	Importing  Phase = "import"
+	Collecting Phase = "run"
+	Reporting  Phase = "read back"
+)
 
 // Stats is what a run took.
 type Stats struct {
@@ -63,7 +81,7 @@ func Run(ctx context.Context, c Config) (*report.Report, Stats, error) {
 	}
 	stats.Run = lap()
 	if c.Tell != nil {
-		c.Tell("read back", 0)
+		c.Tell(Progress{Phase: Reporting})
 	}
 	r, err := report.Read(ctx, c.Dir)
 	stats.Report = lap()
@@ -92,12 +110,12 @@ func Import(ctx context.Context, app *ensue.App, c Config) error {
 	var all sync.WaitGroup
 	errs := make([]error, len(authority.Sources))
 	counts := make([]atomic.Int64, len(authority.Sources))
-	end := c.every(ctx, "import", func() int {
+	end := c.every(ctx, func() Progress {
 		sum := 0
 		for n := range counts {
 			sum += int(counts[n].Load())
 		}
-		return sum
+		return Progress{Phase: Importing, Events: sum}
 	})
 	defer end()
 	for n, module := range authority.Sources {
@@ -120,32 +138,28 @@ func Import(ctx context.Context, app *ensue.App, c Config) error {
 // Collect runs the process until it has finished.
 func Collect(ctx context.Context, app *ensue.App, c Config) error {
 	engine := app.Process(authority.Collection)
-	end := c.every(ctx, "run", func() int {
-		s := engine.Stats()
-		return int(s.Inputs + s.Duplicates)
-	})
+	end := c.every(ctx, func() Progress { return Progress{Phase: Collecting, Engine: engine.Stats()} })
 	defer end()
 	return errors.Join(app.Run(ctx), ctx.Err()) // Run returns nil when the context ends
 }
 
 // every tells about progress until the function that it returns is called.
-func (c Config) every(ctx context.Context, phase string, progress func() int) (end func()) {
+func (c Config) every(ctx context.Context, progress func() Progress) (end func()) {
 	if c.Tell == nil {
 		return func() {}
 	}
 	ctx, stop := context.WithCancel(ctx)
 	var telling sync.WaitGroup
-	tell := func() { c.Tell(phase, progress()) }
 	telling.Go(func() {
-		tick := time.NewTicker(250 * time.Millisecond)
+		tick := time.NewTicker(cmp.Or(c.Tick, 250*time.Millisecond))
 		defer tick.Stop()
 		for {
 			select {
 			case <-ctx.Done():
-				tell()
+				c.Tell(progress())
 				return
 			case <-tick.C:
-				tell()
+				c.Tell(progress())
 			}
 		}
 	})

@@ -1,0 +1,6 @@
+//go:build !race
+
+package ensue_test
+
+// raceFactor is how much slower the race detector may make what a test times: it is off.
+const raceFactor = 1
