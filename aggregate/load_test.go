@@ -213,6 +213,16 @@ func TestDefinitionsThatCannotBe(t *testing.T) {
 	}
 }
 
+func TestADefinitionFoldsWithoutALog(t *testing.T) {
+	events := []AccountEvent{Deposited{10}, Withdrawn{3}, Renamed{"a"}}
+	if a := accounts.Fold(events...); !reflect.DeepEqual(a, Account{Balance: 7, Names: []string{"a"}, Events: 3}) {
+		t.Errorf("%+v", a)
+	}
+	if accounts.Category() != "account" || accounts.Stream("eu/1") != "account/eu/1" {
+		t.Errorf("%q, %q", accounts.Category(), accounts.Stream("eu/1"))
+	}
+}
+
 func TestG13_LoadingEmitsNothing(t *testing.T) {
 	ran := 0
 	m := bank(t, aggregate.Inside("auditor", func(_ context.Context, w *aggregate.Work, e Deposited) error {

@@ -95,13 +95,14 @@ func (a *attempt) settle(ctx context.Context, out Outcome) (Outcome, error) {
 
 // answered returns the outcome that the command has already. Another command's outcome is a *DigestError.
 func (a *attempt) answered(ctx context.Context) (Outcome, bool, error) {
-	for r, err := range a.bus.receipts(ctx, a.command.ID) {
+	for r, err := range Receipts(ctx, a.bus.module.Log, a.command.ID) {
 		if err != nil {
 			return Outcome{}, false, err
 		}
-		if r.digest != a.digest.String() {
+		if r.Digest != a.digest {
 			return Outcome{}, false, &DigestError{ID: a.command.ID, Type: a.command.Type, Known: r.Type}
 		}
+		r.Repeat = true
 		return r.Outcome, true, nil
 	}
 	return Outcome{}, false, nil

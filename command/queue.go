@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -44,9 +45,9 @@ type queue struct {
 	running sync.WaitGroup
 
 	mu      sync.Mutex
-	begun   map[ID]bool
-	changed bool   // a command was put off since the last pass began
-	wake    func() // ends the sleep, nil while awake
+	begun   map[ID]bool // false for those that ended since the pass began, which may have read them before that
+	changed bool        // a command was put off since the pass began
+	wake    func()      // ends the sleep, nil while awake
 }
 
 // longestSleep bounds a sleep: an entry that another program put off and then left behind is seen after it.
@@ -56,6 +57,7 @@ const longestSleep = time.Minute
 func (q *queue) pass(ctx context.Context) error {
 	q.mu.Lock()
 	q.changed = false
+	maps.DeleteFunc(q.begun, func(_ ID, running bool) bool { return !running })
 	q.mu.Unlock()
 	log := q.bus.module.Log
 	head, err := log.Head(ctx) // before the queue is read: what is submitted after that ends the sleep
@@ -92,7 +94,7 @@ func (q *queue) pass(ctx context.Context) error {
 // begin has one command handled as soon as there is a slot, unless it is being handled already.
 func (q *queue) begin(ctx context.Context, c *queued) (bool, error) {
 	q.mu.Lock()
-	known := q.begun[c.ID]
+	_, known := q.begun[c.ID]
 	q.mu.Unlock()
 	if known {
 		return false, nil
@@ -108,7 +110,7 @@ func (q *queue) begin(ctx context.Context, c *queued) (bool, error) {
 	q.running.Go(func() {
 		putOff := q.handle(ctx, c)
 		q.mu.Lock()
-		delete(q.begun, c.ID)
+		q.begun[c.ID] = false
 		q.changed = q.changed || putOff
 		if q.changed && q.wake != nil {
 			q.wake()

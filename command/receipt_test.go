@@ -297,7 +297,8 @@ func TestResultsAndPayloadsComeBackByteForByte(t *testing.T) {
 
 func TestADamagedReceiptIsAnErrorAndNoOutcome(t *testing.T) {
 	h := newHouse(t)
-	for _, value := range []string{``, `{`, `{}`, `{"status":"queued"}`, `{"status":"rejected"}`} {
+	digest := command.Envelope{}.Digest().String()
+	for _, value := range []string{``, `{`, `{}`, `{"status":"queued","digest":"` + digest + `"}`, `{"status":"rejected","digest":"` + digest + `"}`, `{"status":"accepted","digest":"abc"}`} {
 		e := h.envelope(t, ReserveSeats{"a", 1})
 		_, err := h.Log.Append(t.Context(), eventlog.Put{Entry: eventlog.Entry{Kind: eventlog.Receipt, Key: e.ID.String(), Value: []byte(value)}})
 		must(t, err)

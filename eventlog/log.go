@@ -289,6 +289,13 @@ type StreamLister interface {
 	Stream(ctx context.Context, stream string) (StreamInfo, error)
 }
 
+// StreamsReader is a capability: several streams can be read at once, which costs far less than one after the other.
+type StreamsReader interface {
+	// ReadStreams returns the events of the streams, whole and with system records: stream after stream in the order given,
+	// each in version order. Streams that do not exist have none. Each is named once.
+	ReadStreams(ctx context.Context, streams []string) iter.Seq2[event.Recorded, error]
+}
+
 // StreamKeeper is a capability: streams can be closed and truncated.
 type StreamKeeper interface {
 	// CloseStream refuses all later appends and links to the stream with *StreamClosedError, whatever they expect. Repeats

@@ -25,7 +25,8 @@ type Machine struct {
 	router    *router
 	options   MachineOptions
 	now       time.Time
-	still     int // steps since the clock moved
+	still     int // inputs of its own making since the clock moved
+	most      int // of these
 	modules   map[string]*machineModule
 	instances map[string]*machineInstance
 	made      uint64 // ids made up
@@ -69,7 +70,7 @@ type machineInstance struct {
 	Instance
 	again   *Instance      // evolved a second time
 	waiting []machineInput // deferred until it starts
-	failed  error          // it stands aside
+	failed  bool           // it stands aside
 }
 
 // machineInput is an event with what handles it.
@@ -93,7 +94,7 @@ func NewMachine(def Definition, o MachineOptions) (*Machine, error) {
 	if o.Start.IsZero() {
 		o.Start = MachineStart
 	}
-	m := &Machine{def: &def, options: o, now: event.Micro(o.Start), modules: map[string]*machineModule{}, instances: map[string]*machineInstance{}}
+	m := &Machine{def: &def, options: o, now: event.Micro(o.Start), most: restless, modules: map[string]*machineModule{}, instances: map[string]*machineInstance{}}
 	m.router = &router{def: &def, timeouts: map[string]*handler{}, outcomes: map[outcomeKey]*handler{}}
 	for _, h := range def.parts {
 		switch h.kind {
@@ -186,7 +187,7 @@ func (m *Machine) input(f Fact) (machineInput, error) {
 	if err != nil {
 		return machineInput{}, err
 	}
-	in := Taken{Kind: EventInput, ID: f.ID, Module: f.Module, Type: h.goType.String(), Schema: 1, Metadata: f.Metadata, Occurred: event.Micro(draft.Occurred), Recorded: event.Micro(f.At)}
+	in := Taken{Kind: EventInput, ID: f.ID, Module: f.Module, Type: h.goType.String(), Schema: 1, Metadata: f.Metadata, Occurred: event.Micro(occurred(draft)), Recorded: event.Micro(f.At)}
 	if in.Module == "" {
 		in.Module = h.module
 	}
@@ -195,9 +196,6 @@ func (m *Machine) input(f Fact) (machineInput, error) {
 	}
 	if in.ID.IsZero() {
 		in.ID = draft.ID
-	}
-	if dated, ok := draft.Fact.(event.Dated); ok && in.Occurred.IsZero() {
-		in.Occurred = event.Micro(dated.OccurredAt())
 	}
 	if in.Recorded.IsZero() {
 		in.Recorded = m.now
@@ -210,6 +208,14 @@ func (m *Machine) input(f Fact) (machineInput, error) {
 		in.Time = in.Occurred
 	}
 	return machineInput{in, []handling{{h, draft.Fact}}}, nil
+}
+
+// occurred returns when a fact happened, if it is known; as event.Registry.Encode does.
+func occurred(draft event.Draft) time.Time {
+	if dated, ok := draft.Fact.(event.Dated); ok && draft.Occurred.IsZero() {
+		return dated.OccurredAt()
+	}
+	return draft.Occurred
 }
 
 // handler returns the part of the definition that handles events of a Go type.
@@ -294,15 +300,18 @@ func (m *Machine) pass(to time.Time) error {
 			m.moveTo(to)
 			return errors.Join(errs...)
 		}
-		if m.still++; m.still > 100_000 {
-			return errors.Join(append(errs, fmt.Errorf("process %q does not come to rest: 100,000 inputs of its own making at %s", m.def.name, m.now.Format(time.RFC3339Nano)))...)
+		if m.still++; m.still > m.most {
+			return errors.Join(append(errs, fmt.Errorf("process %q does not come to rest: %d inputs of its own making at %s", m.def.name, m.still, m.now.Format(time.RFC3339Nano)))...)
 		}
 	}
 }
 
+// restless is how many inputs of its own making a process may take at one instant, more by ten for each instance.
+const restless = 10_000
+
 func (m *Machine) moveTo(at time.Time) {
 	if at.After(m.now) {
-		m.now, m.still = at, 0
+		m.now, m.still, m.most = at, 0, restless+10*len(m.instances)
 	}
 }
 
@@ -340,7 +349,7 @@ func (m *Machine) instance(key string) *machineInstance {
 func (m *Machine) give(key string, in *machineInput) error {
 	x := m.instance(key)
 	h := in.handlings[0].h
-	if x.failed != nil || x.Status != New {
+	if x.failed || x.Status != New {
 		return m.take(x, in)
 	}
 	switch {
@@ -376,7 +385,7 @@ func (m *Machine) start(x *machineInstance, in *machineInput) error {
 
 // takeDeferred lets an instance take what waited for it, and before it the timeouts that were due by then.
 func (m *Machine) takeDeferred(x *machineInstance, in *machineInput) error {
-	for x.failed == nil && x.Status == Running {
+	for !x.failed && x.Status == Running {
 		timer, ok := firstTimer(&x.Instance, in.taken.Time)
 		if !ok {
 			break
@@ -386,7 +395,7 @@ func (m *Machine) takeDeferred(x *machineInstance, in *machineInput) error {
 		}
 	}
 	switch {
-	case x.failed != nil:
+	case x.failed:
 		m.decide(x.Key, in, VerdictQueued)
 	case x.Status == Completed:
 		m.ignore(x, &in.taken, in.handlings)
@@ -399,7 +408,7 @@ func (m *Machine) takeDeferred(x *machineInstance, in *machineInput) error {
 // take lets an instance that was started take an event.
 func (m *Machine) take(x *machineInstance, in *machineInput) error {
 	switch {
-	case x.failed != nil:
+	case x.failed:
 		m.decide(x.Key, in, VerdictQueued)
 	case x.Duplicate(&in.taken):
 		m.decide(x.Key, in, VerdictDuplicate)
@@ -424,7 +433,7 @@ func (m *Machine) ignore(x *machineInstance, in *Taken, handlings []handling) {
 // fire lets a timeout fire, if it still stands.
 func (m *Machine) fire(d due) error {
 	x := m.instances[d.instance]
-	if x == nil || x.failed != nil {
+	if x == nil || x.failed {
 		return nil
 	}
 	timer, set := x.timer(d.name)
@@ -472,7 +481,7 @@ func (m *Machine) outcome(kind Kind, cmd any, rejection *command.Rejection, resu
 	err = m.pass(m.now)
 	x := m.instances[s.instance]
 	switch {
-	case x.failed != nil:
+	case x.failed:
 		m.decide(x.Key, &machineInput{in, handlings}, VerdictQueued)
 	case x.Status == Completed:
 		m.ignore(x, &in, handlings)

@@ -93,7 +93,7 @@ func (m *Machine) step(x *machineInstance, in *Taken, birth *Birth, handlings []
 	}
 	d := Decision{Instance: x.Key, Kind: in.Kind, Input: handlings[0].fact, At: in.Time, Verdict: VerdictHandled}
 	if err != nil {
-		x.failed = err
+		x.failed = true
 		d.Verdict = VerdictFailed
 		m.decisions = append(m.decisions, d)
 		return err
@@ -198,7 +198,7 @@ func (w *machineWorld) event(fact any) (event.Event, error) {
 		return event.Event{}, err
 	}
 	w.effects = append(w.effects, Effect{Kind: EffectEmitted, Value: draft.Fact})
-	return event.Event{ID: draft.ID, Type: name, Schema: 1, Data: data, Metadata: event.Metadata{Headers: draft.Headers}, Tags: draft.Tags, Occurred: draft.Occurred}, nil
+	return event.Event{ID: draft.ID, Type: name, Schema: 1, Data: data, Metadata: event.Metadata{Headers: draft.Headers}, Tags: draft.Tags, Occurred: occurred(draft)}, nil
 }
 
 func (w *machineWorld) carried() []string { return w.options.Carried }

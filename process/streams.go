@@ -3,6 +3,7 @@ package process
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 
@@ -26,26 +27,65 @@ func (Streams) Load(ctx context.Context, home Home, keys []string) ([]*Instance,
 	if err != nil {
 		return nil, err
 	}
+	there := make(map[string]*Instance, len(listed)) // by stream
+	var streams []string
 	for n, key := range keys {
-		if !listed[key] {
-			continue
+		if listed[key] {
+			instances[n] = home.NewInstance(key)
+			there[home.Stream(key)] = instances[n]
+			streams = append(streams, home.Stream(key))
 		}
-		i := home.NewInstance(key)
-		for rec, err := range History(ctx, home, key) {
-			if err != nil {
-				return nil, err
-			}
-			if err := home.Replay(i, &rec.Record); err != nil {
-				return nil, err
-			}
-			i.Token = uint64(rec.Version)
+	}
+	if reader, ok := home.Log.(eventlog.StreamsReader); ok && len(streams) > 1 {
+		err = foldStreams(home, reader.ReadStreams(ctx, streams), there)
+	} else {
+		for _, stream := range streams {
+			err = errors.Join(err, foldStreams(home, home.Log.ReadStream(ctx, stream, eventlog.StreamQuery{System: true}), there))
 		}
-		if i.Status == New {
-			return nil, &eventlog.CorruptError{Address: home.Stream(key), Reason: "the instance is listed, but its stream does not start it"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range instances {
+		if i != nil && i.Status == New {
+			return nil, &eventlog.CorruptError{Address: home.Stream(i.Key), Reason: "the instance is listed, but its stream does not start it"}
 		}
-		instances[n] = i
 	}
 	return instances, nil
+}
+
+// foldStreams brings instances up to date with what their streams hold, one stream after the other.
+func foldStreams(home Home, records iter.Seq2[event.Recorded, error], instances map[string]*Instance) error {
+	var i *Instance
+	h := historian{home: home}
+	replay := func(steps []RecordedStep) error {
+		for n := range steps {
+			if err := home.Replay(i, &steps[n].Record); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	for rec, err := range records {
+		if err != nil {
+			return fmt.Errorf("process: load instances of %q: %w", home.name, err)
+		}
+		if next := instances[rec.Stream]; next != i {
+			if err := replay(h.end()); err != nil {
+				return err
+			}
+			i = next
+		}
+		steps, err := h.take(rec)
+		if err == nil {
+			err = replay(steps)
+		}
+		if err != nil {
+			return err
+		}
+		i.Token = uint64(rec.Version)
+	}
+	return replay(h.end())
 }
 
 // Save implements Store.
@@ -121,50 +161,75 @@ type RecordedStep struct {
 // History returns the steps of an instance in order. It needs nothing but the log, and decodes no payload.
 func History(ctx context.Context, home Home, key string) iter.Seq2[RecordedStep, error] {
 	return func(yield func(RecordedStep, error) bool) {
-		var linked *RecordedStep // a link whose record, if there is one, comes next
+		h := historian{home: home}
 		for rec, err := range home.Log.ReadStream(ctx, home.Stream(key), eventlog.StreamQuery{System: true}) {
 			if err != nil {
 				yield(RecordedStep{}, fmt.Errorf("process: history of %s: %w", home.Stream(key), err))
 				return
 			}
-			if rec.IsLink() {
-				if linked != nil && !yield(*linked, nil) {
-					return
-				}
-				linked = &RecordedStep{Record: Record{Input: home.taken(rec), Linked: true}, Version: rec.Version}
-				continue
-			}
-			if rec.Type != RecordType {
-				continue // emitted; its record follows
-			}
-			step := RecordedStep{Version: rec.Version}
-			if err := json.Unmarshal(rec.Data, &step.Record); err != nil {
-				yield(RecordedStep{}, &eventlog.CorruptError{Address: fmt.Sprintf("%s version %d", home.Stream(key), rec.Version), Reason: "step record: " + err.Error()})
+			steps, err := h.take(rec)
+			if err != nil {
+				yield(RecordedStep{}, err)
 				return
 			}
-			if step.Linked {
-				if linked == nil || linked.Input.ID != step.Input.ID {
-					yield(RecordedStep{}, &eventlog.CorruptError{Address: fmt.Sprintf("%s version %d", home.Stream(key), rec.Version), Reason: "the record belongs to a link that is not before it"})
+			for _, step := range steps {
+				if !yield(step, nil) {
 					return
 				}
-				at := step.Input.Time
-				step.Input = linked.Input
-				step.Input.Time = at
-				linked = nil
-			} else if linked != nil {
-				if !yield(*linked, nil) {
-					return
-				}
-				linked = nil
 			}
+		}
+		for _, step := range h.end() {
 			if !yield(step, nil) {
 				return
 			}
 		}
-		if linked != nil {
-			yield(*linked, nil)
-		}
 	}
+}
+
+// historian makes steps out of what stands in an instance's stream.
+type historian struct {
+	home   Home
+	linked *RecordedStep // a link whose record, if there is one, comes next
+	steps  [2]RecordedStep
+}
+
+// take returns the steps, at most two, that are known to be whole with this record.
+func (h *historian) take(rec event.Recorded) ([]RecordedStep, error) {
+	steps := h.steps[:0]
+	if rec.IsLink() {
+		steps = append(steps, h.end()...)
+		h.linked = &RecordedStep{Record: Record{Input: h.home.taken(rec), Linked: true}, Version: rec.Version}
+		return steps, nil
+	}
+	if rec.Type != RecordType {
+		return nil, nil // emitted; its record follows
+	}
+	step := RecordedStep{Version: rec.Version}
+	place := func() string { return fmt.Sprintf("%s version %d", rec.Stream, rec.Version) }
+	if err := json.Unmarshal(rec.Data, &step.Record); err != nil {
+		return nil, &eventlog.CorruptError{Address: place(), Reason: "step record: " + err.Error()}
+	}
+	if !step.Linked {
+		return append(append(steps, h.end()...), step), nil
+	}
+	if h.linked == nil || h.linked.Input.ID != step.Input.ID {
+		return nil, &eventlog.CorruptError{Address: place(), Reason: "the record belongs to a link that is not before it"}
+	}
+	at := step.Input.Time
+	step.Input = h.linked.Input
+	step.Input.Time = at
+	h.linked = nil
+	return append(steps, step), nil
+}
+
+// end returns the step of a link that no record followed.
+func (h *historian) end() []RecordedStep {
+	if h.linked == nil {
+		return nil
+	}
+	last := *h.linked
+	h.linked = nil
+	return []RecordedStep{last}
 }
 
 func listing(home Home, i *Instance) (eventlog.Write, error) {

@@ -17,10 +17,14 @@ import (
 
 // Each of these is a log in memory with one mistake that stores have been seen to make.
 
-// yield lets other goroutines run, so that a mistake in what is done meanwhile shows.
-func yield() {
-	for range 100 {
-		runtime.Gosched()
+// pauses lets other goroutines run, every eighth time, so that a mistake in what is done meanwhile shows.
+type pauses struct{ n atomic.Int64 }
+
+func (p *pauses) pause() {
+	if p.n.Add(1)%8 == 0 {
+		for range 3 {
+			runtime.Gosched()
+		}
 	}
 }
 
@@ -88,12 +92,15 @@ func (l *hiding) ReadStream(ctx context.Context, s string, q eventlog.StreamQuer
 }
 
 // numbersFirst draws its numbers before it commits: an event becomes visible below one that was seen.
-type numbersFirst struct{ hiding }
+type numbersFirst struct {
+	hiding
+	pauses
+}
 
 func (l *numbersFirst) Append(ctx context.Context, writes ...eventlog.Write) (eventlog.Appended, error) {
 	l.hide(writes, true)
 	defer l.hide(writes, false)
-	defer yield()
+	defer l.pause()
 	return l.Log.Append(ctx, writes...)
 }
 
@@ -117,6 +124,7 @@ func (l *answersEarly) Append(ctx context.Context, writes ...eventlog.Write) (ev
 type showsEarly struct {
 	*memlog.Log
 	phantoms atomic.Pointer[[]event.Event]
+	pauses
 }
 
 func (l *showsEarly) Append(ctx context.Context, writes ...eventlog.Write) (eventlog.Appended, error) {
@@ -127,7 +135,7 @@ func (l *showsEarly) Append(ctx context.Context, writes ...eventlog.Write) (even
 		}
 	}
 	l.phantoms.Store(&events)
-	yield()
+	l.pause()
 	l.phantoms.Store(nil)
 	return l.Log.Append(ctx, writes...)
 }
@@ -184,15 +192,17 @@ func (l oneByOne) Append(ctx context.Context, writes ...eventlog.Write) (eventlo
 		}
 		all.Results = append(all.Results, done.Results...)
 		all.Repeat = all.Repeat || done.Repeat
-		yield()
 	}
 	return all, nil
 }
 
 // entriesLater applies the entries in a transaction of their own, after that of the events.
-type entriesLater struct{ *memlog.Log }
+type entriesLater struct {
+	*memlog.Log
+	pauses
+}
 
-func (l entriesLater) Append(ctx context.Context, writes ...eventlog.Write) (eventlog.Appended, error) {
+func (l *entriesLater) Append(ctx context.Context, writes ...eventlog.Write) (eventlog.Appended, error) {
 	var results [2]eventlog.Appended
 	var parts [2][]eventlog.Write
 	var part []int
@@ -209,7 +219,9 @@ func (l entriesLater) Append(ctx context.Context, writes ...eventlog.Write) (eve
 		if results[p], err = l.Log.Append(ctx, parts[p]...); err != nil {
 			return eventlog.Appended{}, err
 		}
-		yield()
+		if p == 0 {
+			l.pause()
+		}
 	}
 	all := eventlog.Appended{Repeat: results[0].Repeat}
 	for _, p := range part {
@@ -389,10 +401,12 @@ func (l *missesMoves) next() chan struct{} {
 
 func (l *missesMoves) Append(ctx context.Context, writes ...eventlog.Write) (eventlog.Appended, error) {
 	done, err := l.Log.Append(ctx, writes...)
-	close(l.next())
 	l.mu.Lock()
-	l.moved = nil
-	l.mu.Unlock()
+	defer l.mu.Unlock()
+	if l.moved != nil {
+		close(l.moved)
+		l.moved = nil
+	}
 	return done, err
 }
 
@@ -400,7 +414,9 @@ func (l *missesMoves) Wait(ctx context.Context, after eventlog.Position) error {
 	if head, err := l.Head(ctx); err != nil || head > after {
 		return err
 	}
-	yield()
+	for range 10 {
+		runtime.Gosched()
+	}
 	select {
 	case <-l.next():
 		return nil
@@ -419,7 +435,10 @@ func (l linksAgain) Append(ctx context.Context, writes ...eventlog.Write) (event
 	}
 	to := eventlog.ToStream{Stream: w.Stream, Expect: w.Expect}
 	for _, p := range w.Positions {
-		for r := range l.Log.Read(ctx, eventlog.Query{After: p - 1, To: p, System: true}) {
+		for r, err := range l.Log.Read(ctx, eventlog.Query{After: p - 1, To: p, System: true}) {
+			if err != nil {
+				return eventlog.Appended{}, err
+			}
 			r.ID = event.ID{}
 			to.Events = append(to.Events, r.Event)
 		}

@@ -34,8 +34,8 @@ var bugs = []struct {
 	store logtest.Store
 	found map[string]string // case: part of what it says
 }{
-	{"reads by a number that is drawn before the commit", with(func(l *memlog.Log) eventlog.Log { return &numbersFirst{hiding{Log: l}} }),
-		map[string]string{prefix: "position"}},
+	{"reads by a number that is drawn before the commit", with(func(l *memlog.Log) eventlog.Log { return &numbersFirst{hiding: hiding{Log: l}} }),
+		map[string]string{prefix: "a reader "}},
 	{"answers an append before it can be read", with(func(l *memlog.Log) eventlog.Log { return &answersEarly{hiding: hiding{Log: l}} }),
 		map[string]string{prefix: "was told", "append/is visible to every read when it returns": "was found 0 times"}},
 	{"shows events before it is known whether they are taken", with(func(l *memlog.Log) eventlog.Log { return &showsEarly{Log: l} }),
@@ -58,7 +58,7 @@ var bugs = []struct {
 		map[string]string{"repeat/does not apply entries again, whatever their expected revisions": "the log after the repeat"}},
 	{"holds a lock while a loop's body runs", impatient(func(l *memlog.Log) eventlog.Log { return locksLoop{l, &sync.RWMutex{}} }),
 		map[string]string{"sequence/Read lets its body append, read and range over itself, and ends": "does not come to an end"}},
-	{"commits entries after the events", with(func(l *memlog.Log) eventlog.Log { return entriesLater{l} }),
+	{"commits entries after the events", with(func(l *memlog.Log) eventlog.Log { return &entriesLater{Log: l} }),
 		map[string]string{together: "as the entries", "entry/expected revisions are met or refused": "the log after a refused append"}},
 	{"uses revisions again", with(func(l *memlog.Log) eventlog.Log { return &countsPerKey{Log: l} }),
 		map[string]string{"entry/deleted and put anew never has an old revision": "got revision 1"}},
@@ -73,7 +73,7 @@ var bugs = []struct {
 	{"takes what is truncated out of the log", with(func(l *memlog.Log) eventlog.Log { return truncatesLog{l} }),
 		map[string]string{"truncate stream/leaves the log as it was, by position and by id": "the log is"}},
 	{"leaves those waiting who wait when it is closed", impatient(func(l *memlog.Log) eventlog.Log { return &leavesWaiting{Log: l} }),
-		map[string]string{waitEnds: "deadline"}},
+		map[string]string{waitEnds: "returned context deadline exceeded when the log was closed"}},
 	{"answers a transaction that it did not commit", with(func(l *memlog.Log) eventlog.Log { return losesTransactions{l, &atomic.Int64{}} }),
 		map[string]string{manyTx: "expected version"}},
 }

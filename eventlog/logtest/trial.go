@@ -224,7 +224,7 @@ func (t *trial) within(what string, do func()) {
 	case <-t.ctx.Done():
 		select {
 		case <-ended: // with the context's error, and what that meant
-		case <-time.After(min(5*time.Second, t.store.Patience)):
+		case <-time.After(5 * time.Second):
 			t.Fatalf("%s does not come to an end", what)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/ensue-io/ensue/eventlog"
@@ -119,17 +120,30 @@ var closerCases = []Case{
 		}
 	}},
 	{Name: "close/ends a wait", needs: closes, Concurrent: true, run: func(t *trial) {
-		t.fill("s", 1)
-		head := t.head()
-		t.together(3, func(ctx context.Context, i int) error {
-			if i == 0 {
-				return t.log.(eventlog.Closer).Close()
-			}
-			if err := awaited(ctx, t.log, head); !errors.Is(err, eventlog.ErrClosed) {
-				return fmt.Errorf("a wait returned %w when the log was closed", err)
-			}
-			return nil
-		})
+		const waiters = 4
+		for range 8 { // logs, of each of which some waits have begun when it is closed
+			log := t.open()
+			_, err := log.Append(t.ctx, to("s", eventlog.Any, fact("1")))
+			t.ok("append", err)
+			head, err := log.Head(t.ctx)
+			t.ok("head", err)
+			ready := make(chan struct{}, waiters)
+			t.together(waiters+1, func(ctx context.Context, i int) error {
+				if i < waiters {
+					ready <- struct{}{}
+					err := awaited(ctx, log, head)
+					if errors.Is(err, eventlog.ErrClosed) {
+						return nil
+					}
+					return fmt.Errorf("a wait returned %v when the log was closed", err) //nolint:errorlint // told, not returned; it may be nil
+				}
+				for range waiters {
+					<-ready
+				}
+				runtime.Gosched()
+				return log.(eventlog.Closer).Close()
+			})
+		}
 	}},
 	{Name: "close/ends a sequence that is being ranged over", needs: closes, run: func(t *trial) {
 		t.arrange()

@@ -23,7 +23,8 @@ type entryScan struct {
 	log   *Log
 	query eventlog.EntryQuery
 	size  pageSize
-	text  string
+	text  string // up to where the page begins
+	order string
 	args  []driver.Value
 	none  bool
 }
@@ -48,21 +49,38 @@ func (s *entryScan) begin() {
 	if q.Prefix != "" {
 		end := []byte(q.Prefix)
 		end[len(end)-1]++ // UTF-8 has no byte 0xff
-		condition(`key >= ? AND key < ?`, q.Prefix, string(end))
+		condition(`key < ?`, string(end))
+		if q.ByDue {
+			condition(`key >= ?`, q.Prefix)
+		}
 	}
-	order := `key`
+	index, order := ``, `key`
 	if q.ByDue {
 		condition(`due IS NOT NULL`)
 		if !q.DueBy.IsZero() {
 			condition(`due <= ?`, q.DueBy.UnixMicro())
 		}
-		order = `due, key`
-		where += ` AND (due, key) > (?, ?)`
-	} else {
-		where += ` AND key > ?`
+		index, order = ` INDEXED BY entries_due`, `due, key`
 	}
-	s.text = `SELECT key, value, due, revision FROM entries WHERE module = ? AND kind = ?` + where + ` ORDER BY ` + order + ` LIMIT ?`
+	s.text = `SELECT key, value, due, revision FROM entries` + index + ` WHERE module = ? AND kind = ?` + where
+	s.order = ` ORDER BY ` + order + ` LIMIT ?`
 	s.args = append([]driver.Value{s.log.number, int64(q.Kind)}, s.args...)
+}
+
+// from returns the condition by which a page begins where the one before it ended. One lower bound, not two: SQLite uses
+// only one of two to find its place, and would look again at everything between them, page after page.
+func (s *entryScan) from() (condition string, args []driver.Value) {
+	q := &s.query
+	switch {
+	case q.ByDue && q.AfterDue.IsZero():
+		return ` AND (due, key) > (?, ?)`, []driver.Value{int64(-1 << 63), ""}
+	case q.ByDue:
+		return ` AND (due, key) > (?, ?)`, []driver.Value{q.AfterDue.UnixMicro(), q.After}
+	case q.After < q.Prefix:
+		return ` AND key >= ?`, []driver.Value{q.Prefix}
+	default:
+		return ` AND key > ?`, []driver.Value{q.After}
+	}
 }
 
 func (s *entryScan) next(c *conn) (page []eventlog.Entry, more bool, err error) {
@@ -71,17 +89,10 @@ func (s *entryScan) next(c *conn) (page []eventlog.Entry, more bool, err error) 
 	if s.none || limit == 0 {
 		return nil, false, nil
 	}
-	args := s.args[:len(s.args):len(s.args)]
-	switch {
-	case !q.ByDue:
-		args = append(args, q.After)
-	case q.AfterDue.IsZero():
-		args = append(args, int64(-1<<63), "")
-	default:
-		args = append(args, q.AfterDue.UnixMicro(), q.After)
-	}
+	from, args := s.from()
+	args = append(append(s.args[:len(s.args):len(s.args)], args...), int64(limit))
 	bytes := 0
-	err = c.query(s.text, func(row []driver.Value) error {
+	err = c.query(s.text+from+s.order, func(row []driver.Value) error {
 		e := eventlog.Entry{Kind: q.Kind, Key: row[0].(string), Due: timeOf(row[2]), Revision: eventlog.Revision(row[3].(int64))}
 		e.Value, _ = row[1].([]byte)
 		page = append(page, e)
@@ -90,7 +101,7 @@ func (s *entryScan) next(c *conn) (page []eventlog.Entry, more bool, err error) 
 			return errEnough
 		}
 		return nil
-	}, append(args, int64(limit))...)
+	}, args...)
 	if len(page) > 0 {
 		last := page[len(page)-1]
 		q.After, q.AfterDue = last.Key, last.Due

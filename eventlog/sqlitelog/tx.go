@@ -75,6 +75,9 @@ func (f *File) inTurn(ctx context.Context, w *writer, do func(ctx context.Contex
 	}
 	if err := w.hooked(tx.Commit); err != nil {
 		w.fatal(err)
+		if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
+			err = ctx.Err()
+		}
 		return explain(f.path, "commit", err)
 	}
 	f.stats.commits.Add(1)

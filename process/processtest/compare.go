@@ -39,15 +39,6 @@ func pick[E any](all []E, keep func(*E) bool) []*E {
 	return some
 }
 
-func several(all []got) bool {
-	for n := range all {
-		if all[n].instance != all[0].instance {
-			return true
-		}
-	}
-	return false
-}
-
 // pair finds for each want something that matches, in any order.
 func pair(have []*got, wants []*want) []row {
 	var rows []row

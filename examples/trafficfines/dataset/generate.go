@@ -78,7 +78,7 @@ func (g *generator) fine(id string) {
 		notified = g.aroundClockChange(created)
 	}
 	amount := domain.Cents(2000 + g.IntN(9000))
-	if g.chance(3) {
+	if g.chance(6) {
 		amount = 0
 	}
 	g.add(authority.Registry, createFine, created, "amount", euros(amount), "vehicleClass", g.pick("A", "C", "M"), "article", g.pick("7", "157", "158"),

@@ -12,7 +12,7 @@ import (
 )
 
 // perAppend is how many events are appended in one call: enough for the wait for the medium not to matter.
-const perAppend = 2000
+const perAppend = 1000
 
 // Import appends a module's events to its log, in the order of the file, and seals the log. An import that was
 // interrupted goes on where it stopped: before the seal nobody else writes to the log, so its head is the number of
@@ -40,6 +40,7 @@ func resume(ctx context.Context, folder string, m *ensue.OpenModule, progress fu
 	if err != nil {
 		return err
 	}
+	progress(head)
 	if folder == "" {
 		return errors.New("it is not complete yet; name the folder with the recorded fines by -data")
 	}

@@ -247,6 +247,9 @@ func (p Progress) String() string {
 	case Importing:
 		return fmt.Sprintf("import: %d events", p.Events)
 	case Collecting:
+		if e.Clock.IsZero() {
+			return string(p.Phase)
+		}
 		return fmt.Sprintf("run: %d inputs, %d penalties, the clock stands at %s", e.Inputs+e.Duplicates, e.Commands, domain.Date(e.Clock))
 	default:
 		return string(p.Phase)

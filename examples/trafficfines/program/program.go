@@ -27,11 +27,13 @@ type Config struct {
 	Data string // folder with the four .csv.gz files; not needed once they are imported
 	Dir  string // folder of the five logs; it is made if it does not exist
 
-	Order   []string                         // of the modules, which decides between events of one instant; default authority.Names
-	Watch   func(domain.Fine, *process.Step) // called at the end of every step, if not nil
-	Options func(*ensue.Options)             // may change the engine's options
-	Tell    func(phase string, done int)     // progress, about four times a second
-	Logger  *slog.Logger                     // default slog.Default()
+	Order    []string                         // of the modules, which decides between events of one instant; default authority.Names
+	Watch    func(domain.Fine, *process.Step) // called at the end of every step, if not nil
+	Imported func(events int)                 // called after every append of the import with how many events are there, if not nil
+	Options  func(*ensue.Options)             // may change the engine's options
+	Tell     func(Progress)                   // told of progress at every tick, if not nil
+	Tick     time.Duration                    // default 250 ms
+	Logger   *slog.Logger                     // default slog.Default()
 }
 
 // Progress is how far a run is.
@@ -109,18 +111,18 @@ func Import(ctx context.Context, app *ensue.App, c Config) error {
 	defer stop()
 	var all sync.WaitGroup
 	errs := make([]error, len(authority.Sources))
-	counts := make([]atomic.Int64, len(authority.Sources))
-	end := c.every(ctx, func() Progress {
-		sum := 0
-		for n := range counts {
-			sum += int(counts[n].Load())
-		}
-		return Progress{Phase: Importing, Events: sum}
-	})
+	var there atomic.Int64
+	end := c.every(ctx, func() Progress { return Progress{Phase: Importing, Events: int(there.Load())} })
 	defer end()
 	for n, module := range authority.Sources {
 		all.Go(func() {
-			errs[n] = dataset.Import(ctx, c.Data, app.Module(module), func(events int) { counts[n].Store(int64(events)) })
+			before := 0
+			errs[n] = dataset.Import(ctx, c.Data, app.Module(module), func(events int) {
+				sum := there.Add(int64(events - before))
+				if before = events; c.Imported != nil {
+					c.Imported(int(sum))
+				}
+			})
 			if errs[n] != nil {
 				stop() // nothing can be run without it
 			}

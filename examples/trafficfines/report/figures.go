@@ -15,7 +15,6 @@ import (
 	"maps"
 	"reflect"
 	"slices"
-	"text/tabwriter"
 
 	"github.com/ensue-io/ensue/examples/trafficfines/domain"
 )
@@ -90,7 +89,10 @@ func digest[T any](list []T, line func(T) string) string {
 // JSON returns the figures as one object.
 func (f Figures) JSON() ([]byte, error) { return json.MarshalIndent(f, "", "  ") }
 
-// ParseFigures reads what JSON wrote. A member that is not known, or is missing, is an error.
+// Line returns the figures as an object in one line.
+func (f Figures) Line() ([]byte, error) { return json.Marshal(f) }
+
+// ParseFigures reads what JSON or Line wrote. A member that is not known, or is missing, is an error.
 func ParseFigures(data []byte) (Figures, error) {
 	var f Figures
 	d := json.NewDecoder(bytes.NewReader(data))
@@ -124,17 +126,20 @@ func (f Figures) Differences(expected Figures) []string {
 
 // WriteTable writes the figures for a reader.
 func (f Figures) WriteTable(out io.Writer) error {
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	row := func(name string, value any) { fmt.Fprintf(w, "%s\t%v\t\n", name, value) }
+	var err error
+	row := func(name string, value any) {
+		_, e := fmt.Fprintf(out, "%-44s%14v\n", name, value)
+		err = cmp.Or(err, e)
+	}
 	row("fines", f.Cases)
 	row("recorded events", f.Events)
-	row("penalties added by fine-collection", f.Penalties)
-	row("penalties added by the authority", f.Recorded)
+	row("penalties that fine-collection added", f.Penalties)
+	row("penalties that the authority recorded", f.Recorded)
 	row("the same fines on the same days", f.PenaltiesSHA256 == f.RecordedSHA256)
 	row("paid, in euros", f.PaymentsCents)
 	row("paid before a penalty was due, in euros", f.PaidBeforeCents)
 	for _, o := range slices.Sorted(maps.Keys(f.Outcomes)) {
 		row(string(o), f.Outcomes[o])
 	}
-	return w.Flush()
+	return err
 }
