@@ -52,7 +52,7 @@ type Options struct {
 	Replay    bool                      // run every process by the replay clock: inputs in the order and at the time that they occurred
 	Processes map[string]ProcessOptions // by process name
 	Lease     time.Duration             // how long a process waits for a worker that vanished without a word, at most; default 15 s
-	Poll      time.Duration             // how often a log looks for what other programs wrote; default 25 ms
+	Poll      time.Duration             // how often a log looks for what other programs wrote; default 40 ms
 	Now       func() time.Time          // the clock; default time.Now
 	Logger    *slog.Logger              // default slog.Default()
 	MustExist bool                      // fail where a log does not exist, instead of making it

@@ -183,6 +183,9 @@ func (w *Work) recordBy(st *stream, f any, by Recording) error {
 	}
 	own := e.Metadata.Headers
 	e.Metadata = w.cause.Metadata
+	if e.Occurred.IsZero() {
+		e.Occurred = w.cause.At // of what nobody decided earlier it is zero, and the log's clock tells
+	}
 	if len(own) > 0 && len(e.Metadata.Headers) > 0 {
 		all := maps.Clone(e.Metadata.Headers)
 		maps.Copy(all, own)

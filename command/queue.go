@@ -51,7 +51,7 @@ type queue struct {
 }
 
 // longestSleep bounds a sleep: an entry that another program put off and then left behind is seen after it.
-const longestSleep = time.Minute
+const longestSleep = 10 * time.Minute
 
 // pass begins everything that is due and then, if there was nothing, waits for more.
 func (q *queue) pass(ctx context.Context) error {

@@ -91,11 +91,14 @@ func (b *batch) enqueue(process string, h *Holding, in *Taken) error {
 func (t *term) commit(ctx context.Context, all bool) error {
 	b := &t.batch
 	process := t.timers.process
-	writes, err := t.cfg.Store.Save(t.home, b.changes)
+	steps, err := t.cfg.Store.Save(t.home, b.changes)
 	if err != nil {
 		return t.cannotSave(&refusedError{err})
 	}
-	saved := len(writes)
+	saved := len(steps)
+	writes := make([]eventlog.Write, 0, saved+len(b.writes)+len(b.order)+len(b.sent)+len(t.sources)*t.cfg.Partitions+1)
+	writes = append(writes, t.lease.Write()) // first: whoever lost it hears of that, and of nothing else
+	writes = append(writes, steps...)
 	writes = append(writes, b.writes...)
 	for _, key := range b.order {
 		writes = append(writes, b.timeouts[key])
@@ -127,17 +130,16 @@ func (t *term) commit(ctx context.Context, all bool) error {
 	for _, s := range t.sources {
 		writes = append(writes, s.cursorWrites(process, all)...)
 	}
-	writes = append(writes, t.lease.Write())
 
 	// What is decided is committed also when the program is being stopped: the context's end must not leave it unknown.
 	done, err := t.home.Log.Append(context.WithoutCancel(ctx), writes...)
 	if err != nil {
 		return t.cannotSave(refused(err))
 	}
-	t.lease.Renewed(done.Results[len(done.Results)-1].Revision)
+	t.lease.Renewed(done.Results[0].Revision)
 	t.written = time.Now()
 	if n, ok := t.cfg.Store.(Noter); ok {
-		n.Note(b.changes, done.Results[:saved])
+		n.Note(b.changes, done.Results[1:1+saved])
 	}
 	t.dispatch.add(b.sent)
 	t.dispatch.recorded(b.settled)

@@ -222,7 +222,7 @@ var errFinished = errors.New("process: finished")
 // when every source is sealed and read to its end, every timeout has fired and every command has its outcome.
 //
 // One worker runs a process at a time: a second one waits for the lease. Trouble of the store is retried; an error is
-// returned only when going on would be wrong: eventlog.ErrLogRewound, a closed log, or a partition count that changed.
+// returned only when going on would be wrong: eventlog.ErrLogRewound, a closed log, ErrPartitions or ErrStore.
 func (e *Engine) Run(ctx context.Context) error {
 	for failures := 0; ; {
 		began := time.Now()
@@ -232,7 +232,7 @@ func (e *Engine) Run(ctx context.Context) error {
 			return nil
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, eventlog.ErrLogRewound), errors.Is(err, eventlog.ErrClosed), errors.Is(err, ErrPartitions):
+		case errors.Is(err, eventlog.ErrLogRewound), errors.Is(err, eventlog.ErrClosed), errors.Is(err, ErrPartitions), errors.Is(err, ErrStore):
 			return fmt.Errorf("process %q stopped: %w", e.cfg.Definition.name, err)
 		case errors.Is(err, errAgain):
 			continue
@@ -275,8 +275,11 @@ func (e *Engine) term(ctx context.Context) error {
 
 func leaseKey(process string) string { return eventlog.Key("process", process) }
 
-// ErrPartitions means that the number of partitions differs from the one that the process first ran with.
-var ErrPartitions = errors.New("process: the number of partitions cannot change")
+// What cannot change once a process has run.
+var (
+	ErrPartitions = errors.New("process: the number of partitions cannot change")
+	ErrStore      = errors.New("process: the store of a process that has instances cannot change")
+)
 
 // idleness lets others wait until a process has nothing left to do.
 type idleness struct {

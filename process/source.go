@@ -22,6 +22,7 @@ type source struct {
 	written bool              // the run itself writes it, so it doesn't hold the replay clock back
 	cursors []consumer.Cursor // by partition
 	pages   chan page
+	reached eventlog.Position // the last event that was read ahead; follow's own
 
 	buffer  []item
 	scanned eventlog.Position // everything up to it is in the buffer or was taken
@@ -98,17 +99,18 @@ func (s *source) awaitSeal(ctx context.Context, head eventlog.Position) error {
 	return ctx.Err()
 }
 
-func (s *source) read(ctx context.Context, r *router, replay bool, at eventlog.Position) page {
-	var p page
+func (s *source) read(ctx context.Context, r *router, replay bool, at eventlog.Position) (p page) {
+	var seal Seal
 	var err error
 	if replay { // before the events: what is sealed now is complete in what is read afterwards
-		if _, p.sealed, err = ReadSeal(ctx, s.module.Log); err != nil {
+		if seal, p.sealed, err = ReadSeal(ctx, s.module.Log); err != nil {
 			return page{err: err}
 		}
 	}
 	if p.head, err = s.module.Log.Head(ctx); err != nil {
 		return page{err: err}
 	}
+	defer func() { p.sealed = p.sealed && s.reached <= seal.Position }() // what came behind a seal has broken it
 	p.scanned, p.ended = p.head, true
 	if at >= p.head {
 		p.scanned = at
@@ -120,6 +122,7 @@ func (s *source) read(ctx context.Context, r *router, replay bool, at eventlog.P
 		if err != nil {
 			return page{err: err}
 		}
+		s.reached = rec.Position
 		it := item{Taken: takenEvent(s.module.Name, log, rec, replay)}
 		it.handlings, it.err = r.decode(&it.Taken)
 		var newer *event.NewerSchemaError

@@ -156,6 +156,7 @@ func (s *source) load(ctx context.Context, process string, home eventlog.Log) er
 			checked[c.Position] = true
 		}
 		s.cursors[p] = c
+		s.reached = max(s.reached, c.At)
 		if c.Time.After(s.time) {
 			s.time = c.Time
 		}
@@ -180,6 +181,9 @@ func (t *term) describe(ctx context.Context) error {
 		}
 		if k.Partitions != d.Partitions {
 			return fmt.Errorf("%w: it runs with %d, %d were asked for", ErrPartitions, k.Partitions, d.Partitions)
+		}
+		if k.Store != d.Store {
+			return fmt.Errorf("%w: its instances are kept as %s, %s was asked for", ErrStore, k.Store, d.Store)
 		}
 		if have, err := json.Marshal(k); err == nil && string(have) == string(want) {
 			return nil

@@ -1,14 +1,11 @@
 package sqlitelog
 
 import (
-	"bytes"
 	"context"
 	"database/sql/driver"
 	"embed"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -63,21 +60,36 @@ func Open(ctx context.Context, path string, o Options) (_ *File, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := inspect(ctx, path, o, len(scripts)); err != nil {
-		return nil, err
+	isNew, err := inspect(ctx, path, o, len(scripts))
+	if err != nil {
+		return nil, explain(path, "open", err)
 	}
 	f := &File{path: path, options: o, logs: map[string]*Log{}}
-	f.ending, f.end = context.WithCancel(context.Background()) //nolint:gosec // called by Close
+	f.ending, f.end = context.WithCancel(context.Background())
 	if o.ReadOnly {
-		f.readers = newPool(o.Readers, f.ending, dsn(path, readOnlyMode(path), "temp_store(MEMORY)", "query_only(1)"))
-		if err := f.readers.use(ctx, func(c *conn) error { return checkVersion(c, path, len(scripts), false) }); err != nil {
-			return nil, errors.Join(explain(path, "open", err), f.Close())
-		}
+		f.readers = newPool(o.Readers, f.ending, dsn(path, readOnlyMode(path), "busy_timeout(1000)", "temp_store(MEMORY)", "query_only(1)"))
 		return f, nil
 	}
-	level := "FULL"
+	c, err := openWriter(ctx, path, o, scripts, isNew)
+	if err != nil {
+		if !errors.Is(err, eventlog.ErrReadOnly) {
+			err = explain(path, "open", err)
+		}
+		return nil, err
+	}
+	f.readers = newPool(o.Readers, f.ending, dsn(path, "mode=rw", "busy_timeout(1000)", "temp_store(MEMORY)", "query_only(1)"))
+	f.writer = startWriter(path, c, o.Now, &f.stats, func(l *Log, head int64) { l.head.advance(head) }, o.hooks)
+	return f, nil
+}
+
+// openWriter opens the connection that writes, and brings the file to this program's schema and into WAL mode.
+func openWriter(ctx context.Context, path string, o Options, scripts []string, isNew bool) (_ *conn, err error) {
+	level, mode := "FULL", "mode=rw"
 	if o.Normal {
 		level = "NORMAL"
+	}
+	if isNew {
+		mode = "mode=rwc"
 	}
 	pragmas := append([]string{
 		fmt.Sprintf("busy_timeout(%d)", o.BusyTimeout.Milliseconds()),
@@ -88,110 +100,99 @@ func Open(ctx context.Context, path string, o Options) (_ *File, err error) {
 		"wal_autocheckpoint(4000)",
 		"journal_size_limit(67108864)",
 	}, o.hooks.open...)
-	c, err := connect(ctx, dsn(path, "mode=rw", pragmas...))
-	if err != nil {
-		return nil, explain(path, "open", err)
+	var c *conn
+	defer func() {
+		if err == nil {
+			return
+		}
+		if c != nil {
+			err = errors.Join(err, c.close())
+		}
+		if _, primary := code(err); primary == codeReadOnly || primary == codeCantOpen {
+			err = fmt.Errorf("sqlitelog: %s: %w: it, or the folder, where SQLite keeps a write-ahead log beside it, may not be written; open it with Options.ReadOnly, or change the mode: %w", path, eventlog.ErrReadOnly, err)
+		}
+	}()
+	if c, err = connect(ctx, dsn(path, mode, pragmas...)); err != nil {
+		return nil, err
 	}
-	if err := prepareFile(ctx, c, path, o, scripts); err != nil {
-		return nil, errors.Join(explain(path, "open", err), c.close())
+	if isNew { // it is still empty, and what SQLite makes beside it gets the same mode
+		if err := os.Chmod(path, 0o600); err != nil {
+			return nil, err
+		}
 	}
-	f.readers = newPool(o.Readers, f.ending, dsn(path, "mode=rw", "busy_timeout(1000)", "temp_store(MEMORY)", "query_only(1)"))
-	f.writer = startWriter(path, c, o.Now, &f.stats, func(l *Log, head int64) { l.head.advance(head) }, o.hooks)
-	return f, nil
-}
-
-// prepareFile brings the file to this program's schema and into WAL mode.
-func prepareFile(ctx context.Context, c *conn, path string, o Options, scripts []string) error {
+	if readOnly, err := c.dc.(interface{ IsReadOnly(string) (bool, error) }).IsReadOnly("main"); err != nil || readOnly {
+		return nil, errors.Join(err, fmt.Errorf("sqlitelog: %s: %w: it may not be written; open it with Options.ReadOnly, or change its mode", path, eventlog.ErrReadOnly))
+	}
 	if err := checkSQLite(c); err != nil {
-		return err
-	}
-	if err := checkVersion(c, path, len(scripts), true); err != nil {
-		return err
+		return nil, err
 	}
 	if err := migrate(c, path, scripts, o); err != nil {
-		return err
+		return nil, err
 	}
-	return setWAL(ctx, c, path, o.BusyTimeout)
+	return c, setWAL(ctx, c, path, o.BusyTimeout)
 }
 
-// inspect looks at the file with nothing but reads, so that one that is refused stays as it is. A file that is to be
-// made is made, empty.
-func inspect(ctx context.Context, path string, o Options, known int) error {
-	corrupt := func(format string, args ...any) error {
-		return &eventlog.CorruptError{Address: path, Reason: fmt.Sprintf(format, args...)}
+// inspect looks at a file before anything else does, so that one that is refused stays as it is, and tells whether it is
+// yet to be made.
+//
+// The file is never opened and closed other than by SQLite: that would drop the locks of all connections that this
+// process has to it (https://sqlite.org/howtocorrupt.html, 2.2), and another process could then take away the
+// write-ahead log that they are writing to.
+func inspect(ctx context.Context, path string, o Options, known int) (isNew bool, err error) {
+	corrupt := func(reason string) error { return &eventlog.CorruptError{Address: path, Reason: reason} }
+	exists := !o.ReadOnly && !o.MustExist // it need not
+	beside := func(suffix string) bool {
+		info, err := os.Stat(path + suffix)
+		return err == nil && info.Size() > 0
 	}
 	info, err := os.Stat(path)
-	if errors.Is(err, fs.ErrNotExist) && !o.ReadOnly && !o.MustExist {
-		made, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-		if errors.Is(err, fs.ErrExist) {
-			return nil // by another process, just now
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && exists:
+		if _, err := os.Stat(filepath.Dir(path)); err != nil {
+			return false, fmt.Errorf("sqlitelog: %w; make the folder first", err)
 		}
-		if err != nil {
-			return fmt.Errorf("sqlitelog: make the file: %w", readOnlyMedium(err))
-		}
-		return made.Close()
+		return true, nil
+	case err != nil:
+		return false, fmt.Errorf("sqlitelog: %w", err)
+	case info.IsDir():
+		return false, corrupt("is a folder; give the name of a file in it")
+	case info.Size() == 0 && beside("-wal"):
+		return false, corrupt("is empty, while its write-ahead log is not: the file was cut off; restore it from a backup")
+	case info.Size() == 0 && !exists:
+		return false, corrupt("is empty; nothing was ever written to it")
+	case info.Size() == 0:
+		return false, nil
+	}
+	// A connection that may not write leaves the newest state where it is, in the write-ahead log or a journal. Where there
+	// is none, one that could but does not write leaves nothing behind.
+	mode := readOnlyMode(path)
+	if mode == "mode=ro" && !beside("-wal") && !beside("-journal") {
+		mode = "mode=rw"
+	}
+	c, err := connect(ctx, dsn(path, mode, "busy_timeout(5000)", "query_only(1)"))
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, c.close()) }()
+	err = checkVersion(c, path, known, false)
+	if _, primary := code(err); primary == codeCorrupt {
+		return false, corrupt(fmt.Sprintf("is cut off or damaged: %v; restore it from a backup", err))
 	}
 	if err != nil {
-		return fmt.Errorf("sqlitelog: %w", err)
+		return false, err
 	}
-	if info.IsDir() {
-		return corrupt("is a folder; give the name of a file in it")
+	want, err := one(c, `SELECT page_count * page_size FROM pragma_page_count, pragma_page_size`)
+	if err != nil || beside("-wal") {
+		return false, err
 	}
-	wal := int64(0)
-	if w, err := os.Stat(path + "-wal"); err == nil {
-		wal = w.Size()
+	if info, err = os.Stat(path); err == nil && info.Size() < want { // SQLite would take the end of a last page that is cut off for zeros
+		err = corrupt(fmt.Sprintf("is cut off: %d bytes of %d are there; restore it from a backup", info.Size(), want))
 	}
-	if info.Size() == 0 {
-		if wal > 0 {
-			return corrupt("is empty, while its write-ahead log is not: the file was cut off; restore it from a backup")
-		}
-		if o.ReadOnly || o.MustExist {
-			return corrupt("is empty; nothing was ever written to it")
-		}
-		return nil
-	}
-	file, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("sqlitelog: %w", err)
-	}
-	defer file.Close()
-	header := make([]byte, 100) // https://sqlite.org/fileformat2.html#the_database_header
-	if _, err := io.ReadFull(file, header); err != nil || !bytes.HasPrefix(header, []byte("SQLite format 3\x00")) {
-		return corrupt("is no SQLite file; give the name of another, or remove it")
-	}
-	if id := binary.BigEndian.Uint32(header[68:]); id != applicationID {
-		return corrupt("is a SQLite file of another program (application id %#x, ours is %#x); give the name of another", id, uint32(applicationID))
-	}
-	if v := int(binary.BigEndian.Uint32(header[60:])); v > known {
-		return &NewerError{Path: path, Version: v, Known: known}
-	}
-	pageSize, pages := int64(binary.BigEndian.Uint16(header[16:])), int64(binary.BigEndian.Uint32(header[28:]))
-	if pageSize == 1 {
-		pageSize = 65536
-	}
-	if wal == 0 {
-		if info.Size() < pageSize*pages {
-			return corrupt("is cut off: %d bytes of %d are there; restore it from a backup", info.Size(), pageSize*pages)
-		}
-		return nil
-	}
-	// The newest state is in the write-ahead log. A connection that may not write reads it and leaves both as they are.
-	c, err := connect(ctx, dsn(path, "mode=ro", "busy_timeout(5000)", "query_only(1)"))
-	if err != nil {
-		return explain(path, "open", err)
-	}
-	return explain(path, "open", errors.Join(checkVersion(c, path, known, false), c.close()))
+	return false, err
 }
 
-func readOnlyMedium(err error) error {
-	if errors.Is(err, fs.ErrPermission) || strings.Contains(err.Error(), "read-only file system") {
-		return fmt.Errorf("%w: %w", eventlog.ErrReadOnly, err)
-	}
-	return err
-}
-
-// readOnlyMode returns how to open a file without writing to it. SQLite wants to make a file beside one in WAL mode,
-// also to read it; where it can't, because the folder is read-only and nobody has the file open, it is told that the
+// readOnlyMode returns how to open a file without writing to it. SQLite wants to make files beside one in WAL mode, also
+// to read it; where it can't, because the folder may not be written and nobody has the file open, it is told that the
 // file does not change.
 func readOnlyMode(path string) string {
 	for _, suffix := range []string{"-wal", "-shm"} {

@@ -154,7 +154,7 @@ func TestRefusedFilesStayAsTheyAre(t *testing.T) {
 	}{
 		{"cut off by a page", func(t *testing.T, p string) { cut(t, p, func(n int64) int64 { return n - int64(page) }) }, corrupt, "cut off"},
 		{"cut off in a page", func(t *testing.T, p string) { cut(t, p, func(n int64) int64 { return n - 100 }) }, corrupt, "cut off"},
-		{"cut off in its header", func(t *testing.T, p string) { cut(t, p, func(int64) int64 { return 50 }) }, corrupt, "no SQLite file"},
+		{"cut off in its header", func(t *testing.T, p string) { cut(t, p, func(int64) int64 { return 50 }) }, corrupt, "cut off or damaged"},
 		{"cut off before a write-ahead log", func(t *testing.T, p string) {
 			cut(t, p, func(int64) int64 { return 0 })
 			if err := os.WriteFile(p+"-wal", []byte("frames"), 0o600); err != nil {

@@ -12,6 +12,9 @@
 // commits whatever has queued up in one transaction, so that concurrent appends share the wait for the medium. Readers
 // never wait for it. Other processes may read the file at any time, and write to it; a process that is stopped inside
 // its own write transaction stops all writers of the file until it goes on or ends.
+//
+// While a program has the file open, nothing in that same program may open and close it other than through SQLite, not
+// even to copy it: on most systems that drops the locks that keep other processes from taking the write-ahead log away.
 package sqlitelog
 
 import (

@@ -1,7 +1,7 @@
 // The catering example: an order is confirmed once its customer and the caterer of each of its menus have confirmed.
 //
 //	go run ./examples/catering
-//	go run ./examples/catering -store documents -dir /tmp/catering
+//	go run ./examples/catering -store documents -dir catering
 //
 // It records what people answered in the first week of March 2026, lets the process run over it by the replay clock, in
 // which 48 hours pass in no time, and tells what became of each order.

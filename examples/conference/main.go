@@ -145,7 +145,11 @@ func untilClosed(ctx context.Context, app *ensue.App, n int) error {
 // follow reads a module's events from the first, and waits for more, as long as it is told to.
 func follow(ctx context.Context, m *ensue.OpenModule, each func(event.Recorded, any) bool) error {
 	for at := eventlog.Position(0); ; {
-		for rec, err := range m.Log().Read(ctx, eventlog.Query{After: at}) {
+		head, err := m.Log().Head(ctx)
+		if err != nil {
+			return err
+		}
+		for rec, err := range m.Log().Read(ctx, eventlog.Query{After: at, To: head}) {
 			if err != nil {
 				return err
 			}
@@ -158,8 +162,8 @@ func follow(ctx context.Context, m *ensue.OpenModule, each func(event.Recorded, 
 					return nil
 				}
 			}
-			at = rec.Position
 		}
+		at = head
 		if err := m.Log().Wait(ctx, at); err != nil {
 			return err
 		}

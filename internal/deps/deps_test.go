@@ -44,7 +44,7 @@ var layers = [][]string{
 // mayUseSQL has the packages that may know database/sql: the log's contract, which names a caller's transaction; the
 // logs that are kept in SQL; the front door. To all others a store is an interface. Examples and benchmarks are users,
 // and use what they like.
-var mayUseSQL = []string{".", "eventlog", "eventlog/sqlitelog", "examples/...", "bench/..."}
+var mayUseSQL = []string{".", "eventlog", "eventlog/logtest", "eventlog/sqlitelog", "examples/...", "bench/..."}
 
 // tools are programs and tests about the repository. They have to work when the code doesn't.
 var tools = []string{"internal/ci/...", "internal/mutants/...", "internal/deps/..."}

@@ -98,6 +98,7 @@ func (t *trial) same(what, got, want string) {
 // happens records events, each a minute after the one before it.
 func (t *trial) happens(facts ...any) {
 	t.Helper()
+	first := len(t.script)
 	for _, fact := range facts {
 		n := len(t.script)
 		h := happening{module: "field", fact: fact, at: process.MachineStart.Add(time.Duration(n) * time.Minute), id: event.DeriveID("happening", fmt.Sprint(n))}
@@ -106,19 +107,24 @@ func (t *trial) happens(facts ...any) {
 			h.module = "desk"
 		}
 		t.script = append(t.script, h)
-		t.record(h)
 	}
+	t.record("desk", t.desk, deskTypes, t.script[first:])
+	t.record("field", t.field, fieldTypes, t.script[first:])
 }
 
-func (t *trial) record(h happening) {
+// record records the events of one module.
+func (t *trial) record(module string, log eventlog.Log, types *event.Registry, script []happening) {
 	t.Helper()
-	log, types := t.field, fieldTypes
-	if h.module == "desk" {
-		log, types = t.desk, deskTypes
+	var writes []eventlog.Write
+	for _, h := range script {
+		if h.module != module {
+			continue
+		}
+		e, err := types.Encode(event.New(h.fact).WithID(h.id).At(h.at))
+		t.ok("encode", err)
+		writes = append(writes, eventlog.ToStream{Stream: "happening/" + h.id.String(), Events: []event.Event{e}})
 	}
-	e, err := types.Encode(event.New(h.fact).WithID(h.id).At(h.at))
-	t.ok("encode", err)
-	_, err = log.Append(t.ctx, eventlog.ToStream{Stream: "happening/" + h.id.String(), Events: []event.Event{e}})
+	_, err := log.Append(t.ctx, writes...)
 	t.ok("record", err)
 }
 
@@ -200,6 +206,15 @@ type spy struct {
 	process.Store
 	trial *trial
 	saved map[string]string
+}
+
+// Load implements process.Store.
+func (s *spy) Load(ctx context.Context, home process.Home, keys []string) ([]*process.Instance, error) {
+	loaded, err := s.Store.Load(ctx, home, keys)
+	if err == nil && len(loaded) != len(keys) {
+		err = fmt.Errorf("%d keys are asked for, and %d instances returned", len(keys), len(loaded))
+	}
+	return loaded, err
 }
 
 // Save implements process.Store.
@@ -325,26 +340,19 @@ func (t *trial) outcome(keys ...string) string {
 // wanted tells the same of what a machine decides on the script.
 func (t *trial) wanted(keys ...string) string {
 	t.Helper()
-	m, err := process.NewMachine(telling, process.MachineOptions{Home: "desk", Replay: true, Verify: true})
-	t.ok("make a machine", err)
+	m := t.machine()
 	emitted := map[string]string{}
 	var sent []string
-	for _, h := range t.script {
-		decisions, err := m.Give(process.Fact{Event: event.New(h.fact).At(h.at), ID: h.id, Module: h.module, At: h.at})
-		t.ok("let the machine decide", err)
-		for _, d := range decisions {
-			for _, e := range d.Effects {
-				data, err := json.Marshal(e.Value)
-				t.ok("encode", err)
-				switch e.Kind {
-				case process.EffectEmitted:
-					emitted[d.Instance] += fmt.Sprintf("  emitted %s %s\n", e.ID, data)
-				case process.EffectSent:
-					sent = append(sent, fmt.Sprintf("  sent %s %s\n", e.ID, data))
-				}
-			}
+	t.decide(m, t.script, func(d process.Decision, e process.Effect) {
+		data, err := json.Marshal(e.Value)
+		t.ok("encode", err)
+		switch e.Kind {
+		case process.EffectEmitted:
+			emitted[d.Instance] += fmt.Sprintf("  emitted %s %s\n", e.ID, data)
+		case process.EffectSent:
+			sent = append(sent, fmt.Sprintf("  sent %s %s\n", e.ID, data))
 		}
-	}
+	})
 	var b strings.Builder
 	for _, key := range keys {
 		if i, ok := m.Instance(key); ok {
@@ -356,6 +364,27 @@ func (t *trial) wanted(keys ...string) string {
 	}
 	slices.Sort(sent)
 	return b.String() + strings.Join(sent, "")
+}
+
+func (t *trial) machine() *process.Machine {
+	t.Helper()
+	m, err := process.NewMachine(telling, process.MachineOptions{Home: "desk", Replay: true})
+	t.ok("make a machine", err)
+	return m
+}
+
+// decide gives a script to a machine and each of the effects to f.
+func (t *trial) decide(m *process.Machine, script []happening, f func(process.Decision, process.Effect)) {
+	t.Helper()
+	for _, h := range script {
+		decisions, err := m.Give(process.Fact{Event: event.New(h.fact).At(h.at), ID: h.id, Module: h.module, At: h.at})
+		t.ok("let a machine decide", err)
+		for _, d := range decisions {
+			for _, e := range d.Effects {
+				f(d, e)
+			}
+		}
+	}
 }
 
 // emitted returns the domain events that stand in an instance's stream as its own.

@@ -80,122 +80,126 @@ func (s story) answer(what string) story {
 	return s
 }
 
-// telling does something of everything that a process can do.
-var telling = process.Define("telling",
-	process.On[story, opened]{
-		Starts: true,
-		Locate: process.Key(func(e opened) string { return e.Key }),
-		Evolve: func(s story, in process.Input[opened]) story {
-			s.Text = in.Event.Text
-			return s.with("opened", in.Time)
+var telling = define("telling")
+
+// define returns a process that does something of everything that one can do.
+func define(name string) process.Definition {
+	return process.Define(name,
+		process.On[story, opened]{
+			Starts: true,
+			Locate: process.Key(func(e opened) string { return e.Key }),
+			Evolve: func(s story, in process.Input[opened]) story {
+				s.Text = in.Event.Text
+				return s.with("opened", in.Time)
+			},
+			React: func(_ story, in process.Input[opened], do *process.Step) {
+				do.Emit(noted{By: do.Instance(), Text: "opened"})
+				do.Send(tell{"first", in.Event.Text})
+				do.Send(tell{"second", in.Event.Text})
+				do.After(150*time.Second, remind{"soon", 2})
+				do.After(1000*time.Hour, remind{"late", 0})
+			},
 		},
-		React: func(_ story, in process.Input[opened], do *process.Step) {
-			do.Emit(noted{By: do.Instance(), Text: "opened"})
-			do.Send(tell{"first", in.Event.Text})
-			do.Send(tell{"second", in.Event.Text})
-			do.After(150*time.Second, remind{"soon", 2})
-			do.After(1000*time.Hour, remind{"late", 0})
+		process.On[story, added]{
+			NoInstance: process.Defer,
+			Locate:     process.Keys(func(e added) []string { return e.Keys }),
+			Evolve: func(s story, in process.Input[added]) story {
+				for _, note := range in.Event.Notes {
+					s = s.with(note, in.Time)
+				}
+				return s
+			},
+			React: func(_ story, in process.Input[added], do *process.Step) {
+				for _, note := range in.Event.Notes {
+					switch {
+					case strings.HasPrefix(note, "emit "):
+						do.Emit(noted{By: do.Instance(), Text: note})
+					case strings.HasPrefix(note, "back "):
+						do.Emit(noted{By: do.Instance(), Text: note, Back: []string{do.Instance(), note[len("back "):]}})
+					case note == "ask":
+						do.Send(ask{To: do.Instance()})
+						do.Send(ask{To: do.Instance(), Refuse: true})
+					case note == "cancel":
+						do.Cancel(remind{Key: "late"})
+					case note == "again":
+						do.After(2000*time.Hour, remind{"late", 7})
+					}
+				}
+			},
 		},
-	},
-	process.On[story, added]{
-		NoInstance: process.Defer,
-		Locate:     process.Keys(func(e added) []string { return e.Keys }),
-		Evolve: func(s story, in process.Input[added]) story {
-			for _, note := range in.Event.Notes {
-				s = s.with(note, in.Time)
-			}
-			return s
+		process.On[story, stopped]{
+			NoInstance: process.Ignore,
+			Locate:     process.Key(func(e stopped) string { return e.Key }),
+			React:      func(story, process.Input[stopped], *process.Step) {},
 		},
-		React: func(_ story, in process.Input[added], do *process.Step) {
-			for _, note := range in.Event.Notes {
-				switch {
-				case strings.HasPrefix(note, "emit "):
-					do.Emit(noted{By: do.Instance(), Text: note})
-				case strings.HasPrefix(note, "back "):
-					do.Emit(noted{By: do.Instance(), Text: note, Back: []string{do.Instance(), note[len("back "):]}})
-				case note == "ask":
-					do.Send(ask{To: do.Instance()})
-					do.Send(ask{To: do.Instance(), Refuse: true})
-				case note == "cancel":
-					do.Cancel(remind{Key: "late"})
-				case note == "again":
-					do.After(2000*time.Hour, remind{"late", 7})
+		process.On[story, closed]{
+			NoInstance: process.Ignore,
+			Locate:     process.Key(func(e closed) string { return e.Key }),
+			Evolve:     func(s story, in process.Input[closed]) story { return s.with("closed", in.Time) },
+			React: func(_ story, _ process.Input[closed], do *process.Step) {
+				do.Emit(noted{By: do.Instance(), Text: "closed"})
+				do.Send(tell{"last", do.Instance()})
+				do.Complete()
+			},
+		},
+		process.On[story, spoilt]{
+			NoInstance: process.Ignore,
+			Locate:     process.Key(func(e spoilt) string { return e.Key }),
+			Evolve:     func(s story, _ process.Input[spoilt]) story { s.Ratio = math.NaN(); return s },
+		},
+		process.On[story, swollen]{
+			NoInstance: process.Ignore,
+			Locate:     process.Key(func(e swollen) string { return e.Key }),
+			Evolve:     func(s story, in process.Input[swollen]) story { return s.with("swollen", in.Time) },
+			React: func(_ story, _ process.Input[swollen], do *process.Step) {
+				do.Emit(noted{By: do.Instance(), Text: strings.Repeat("x", 2<<20)})
+			},
+		},
+		process.On[story, called]{
+			NoInstance: process.Ignore,
+			Locate:     process.Key(func(e called) string { return e.Key }),
+			Evolve:     func(s story, in process.Input[called]) story { return s.with("called", in.Time) },
+			React: func(_ story, in process.Input[called], do *process.Step) {
+				if in.Event.Text != "" {
+					do.Emit(noted{By: do.Instance(), Text: in.Event.Text})
+				}
+			},
+		},
+		process.On[story, noted]{
+			NoInstance: process.Ignore,
+			Locate:     process.Keys(func(e noted) []string { return e.Back }),
+			Evolve:     func(s story, in process.Input[noted]) story { return s.answer(in.Event.Text) },
+			React: func(_ story, in process.Input[noted], do *process.Step) {
+				if do.Once("noted") {
+					do.Emit(noted{By: do.Instance(), Text: "heard"})
+				}
+			},
+		},
+		process.OnTimeout[story, remind]{
+			Name:   "remind",
+			Evolve: func(s story, in process.Input[remind]) story { return s.with("remind "+in.Event.Key, in.Time) },
+			React: func(_ story, in process.Input[remind], do *process.Step) {
+				do.Send(tell{"reminded", fmt.Sprint(in.Event.Left)})
+				if in.Event.Left > 0 {
+					do.After(90*time.Second, remind{in.Event.Key, in.Event.Left - 1})
+				}
+			},
+		},
+		process.OnAccepted[story, ask, string]{
+			Evolve: func(s story, in process.Input[process.Accepted[ask, string]]) story { return s.answer(in.Event.Result) },
+		},
+		process.OnRejected[story, ask]{
+			Evolve: func(s story, in process.Input[process.Rejected[ask]]) story { return s.answer(in.Event.Rejection.Code) },
+		},
+		process.React(func(s story, do *process.Step) {
+			for _, note := range []string{"two", "three"} {
+				if s.Counts[note] >= 2 && do.Once(note) {
+					do.Send(tell{"once", note})
 				}
 			}
-		},
-	},
-	process.On[story, stopped]{
-		NoInstance: process.Ignore,
-		Locate:     process.Key(func(e stopped) string { return e.Key }),
-		React:      func(story, process.Input[stopped], *process.Step) {},
-	},
-	process.On[story, closed]{
-		NoInstance: process.Ignore,
-		Locate:     process.Key(func(e closed) string { return e.Key }),
-		Evolve:     func(s story, in process.Input[closed]) story { return s.with("closed", in.Time) },
-		React: func(_ story, _ process.Input[closed], do *process.Step) {
-			do.Emit(noted{By: do.Instance(), Text: "closed"})
-			do.Send(tell{"last", do.Instance()})
-			do.Complete()
-		},
-	},
-	process.On[story, spoilt]{
-		NoInstance: process.Ignore,
-		Locate:     process.Key(func(e spoilt) string { return e.Key }),
-		Evolve:     func(s story, _ process.Input[spoilt]) story { s.Ratio = math.NaN(); return s },
-	},
-	process.On[story, swollen]{
-		NoInstance: process.Ignore,
-		Locate:     process.Key(func(e swollen) string { return e.Key }),
-		Evolve:     func(s story, in process.Input[swollen]) story { return s.with("swollen", in.Time) },
-		React: func(_ story, _ process.Input[swollen], do *process.Step) {
-			do.Emit(noted{By: do.Instance(), Text: strings.Repeat("x", 2<<20)})
-		},
-	},
-	process.On[story, called]{
-		NoInstance: process.Ignore,
-		Locate:     process.Key(func(e called) string { return e.Key }),
-		Evolve:     func(s story, in process.Input[called]) story { return s.with("called", in.Time) },
-		React: func(_ story, in process.Input[called], do *process.Step) {
-			if in.Event.Text != "" {
-				do.Emit(noted{By: do.Instance(), Text: in.Event.Text})
-			}
-		},
-	},
-	process.On[story, noted]{
-		NoInstance: process.Ignore,
-		Locate:     process.Keys(func(e noted) []string { return e.Back }),
-		Evolve:     func(s story, in process.Input[noted]) story { return s.answer(in.Event.Text) },
-		React: func(_ story, in process.Input[noted], do *process.Step) {
-			if do.Once("noted") {
-				do.Emit(noted{By: do.Instance(), Text: "heard"})
-			}
-		},
-	},
-	process.OnTimeout[story, remind]{
-		Name:   "remind",
-		Evolve: func(s story, in process.Input[remind]) story { return s.with("remind "+in.Event.Key, in.Time) },
-		React: func(_ story, in process.Input[remind], do *process.Step) {
-			do.Send(tell{"reminded", fmt.Sprint(in.Event.Left)})
-			if in.Event.Left > 0 {
-				do.After(90*time.Second, remind{in.Event.Key, in.Event.Left - 1})
-			}
-		},
-	},
-	process.OnAccepted[story, ask, string]{
-		Evolve: func(s story, in process.Input[process.Accepted[ask, string]]) story { return s.answer(in.Event.Result) },
-	},
-	process.OnRejected[story, ask]{
-		Evolve: func(s story, in process.Input[process.Rejected[ask]]) story { return s.answer(in.Event.Rejection.Code) },
-	},
-	process.React(func(s story, do *process.Step) {
-		for _, note := range []string{"two", "three"} {
-			if s.Counts[note] >= 2 && do.Once(note) {
-				do.Send(tell{"once", note})
-			}
-		}
-	}),
-)
+		}),
+	)
+}
 
 var (
 	fieldTypes = types(event.Named[opened]("opened"), event.Named[added]("added"), event.Named[stopped]("stopped"),

@@ -36,6 +36,8 @@ type Audit struct {
 	Refunded    int     `json:"refunded"` // payments
 	Checks      []Check `json:"checks"`
 	Example     string  `json:"example"` // an order that was changed and confirmed, or any
+
+	confirmed map[string]bool // by order
 }
 
 // Check is a sentence that must be true of the logs.
@@ -48,6 +50,15 @@ type Check struct {
 
 // OK tells whether the sentence is true.
 func (c Check) OK() bool { return c.Want == c.Found && len(c.Wrong) == 0 }
+
+// MarshalJSON says beside the fields whether the sentence is true.
+func (c Check) MarshalJSON() ([]byte, error) {
+	type fields Check
+	return json.Marshal(struct {
+		fields
+		OK bool `json:"ok"`
+	}{fields(c), c.OK()})
+}
 
 // OK tells whether everything is as it should be.
 func (a *Audit) OK() bool {
@@ -169,7 +180,7 @@ func (a *auditor) payment(rec event.Recorded, fact any) {
 }
 
 func (a *auditor) report() *Audit {
-	r := &Audit{Refunded: a.refunded}
+	r := &Audit{Refunded: a.refunded, confirmed: map[string]bool{}}
 	ends := Check{What: "every order ended in exactly one outcome"}
 	once := Check{What: "confirmed orders were confirmed once, and no others"}
 	sold := Check{What: "seats sold = seats of confirmed orders"}
@@ -210,7 +221,7 @@ func (a *auditor) report() *Audit {
 		wrong(&paid, x.payments != want.payments)
 		cents.Want += want.received
 		cents.Found += x.received
-		wrong(&cents, x.received != want.received || want.received != int64(x.bought.Seats)*orders.Price)
+		wrong(&cents, x.received != want.received || outcome == orders.Confirmed && want.received != int64(x.bought.Seats)*orders.Price)
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.capacity)) {
 		if a.sold[name] > a.capacity[name] {
@@ -240,6 +251,7 @@ func (a *Audit) count(name string, x *account) (o orders.Outcome) {
 	switch {
 	case o == orders.Confirmed:
 		a.Confirmed++
+		a.confirmed[name] = true
 	case o == orders.Rejected:
 		a.Rejected++
 	case o == orders.Expired:
@@ -253,6 +265,24 @@ func (a *Audit) count(name string, x *account) (o orders.Outcome) {
 		a.Example = name
 	}
 	return o
+}
+
+// Letters adds the check that every buyer of a confirmed order was told once, and nobody else.
+func (a *Audit) Letters(sent map[string]int) {
+	c := Check{What: "confirmations sent = confirmed orders", Want: int64(len(a.confirmed))}
+	for order, n := range sent {
+		c.Found += int64(n)
+		if n != 1 || !a.confirmed[order] {
+			c.Wrong = append(c.Wrong, order)
+		}
+	}
+	for order := range a.confirmed {
+		if sent[order] == 0 {
+			c.Wrong = append(c.Wrong, order)
+		}
+	}
+	slices.Sort(c.Wrong)
+	a.Checks = append(a.Checks, c)
 }
 
 func (a *Audit) String() string {

@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ensue-io/ensue"
+	"github.com/ensue-io/ensue/event"
+	"github.com/ensue-io/ensue/examples/conference/domain/orders"
+	"github.com/ensue-io/ensue/examples/conference/domain/payments"
+	"github.com/ensue-io/ensue/examples/conference/domain/seats"
+	"github.com/ensue-io/ensue/examples/conference/shop"
+)
+
+const demoArguments = "ENSUE_TEST_DEMO_ARGUMENTS"
+
+// TestDemoProgram is no test, but this program as the worker of a demonstration in another test.
+func TestDemoProgram(t *testing.T) {
+	arguments := os.Getenv(demoArguments)
+	if arguments == "" {
+		t.Skip("only as the worker of another test")
+	}
+	var args []string
+	if err := json.Unmarshal([]byte(arguments), &args); err != nil {
+		t.Fatal(err)
+	}
+	if err := execute(t.Context(), os.Stdout, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// execute runs the demo command.
+func execute(ctx context.Context, out interface{ Write([]byte) (int, error) }, args ...string) error {
+	cmd := demoCommand()
+	cmd.SetArgs(args[1:])
+	cmd.SetOut(out)
+	cmd.SetErr(os.Stderr)
+	cmd.SilenceErrors = true
+	return cmd.ExecuteContext(ctx)
+}
+
+// runDemo runs a demonstration whose worker is this test program.
+func runDemo(t *testing.T, dir string, kills int) (table, progressed string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	d := demo{dir: dir, buyers: 60, seed: 7, payment: time.Second, kills: kills, out: &out, show: newProgress(&errs)}
+	d.program = func(ctx context.Context, args ...string) *exec.Cmd {
+		arguments, err := json.Marshal(args)
+		if err != nil {
+			t.Error(err)
+		}
+		cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestDemoProgram$")
+		cmd.Env = append(os.Environ(), demoArguments+"="+string(arguments))
+		return cmd
+	}
+	ctx, stop := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer stop()
+	if err := d.run(ctx); err != nil {
+		log, _ := os.ReadFile(d.workerLog()) // it helps if it is there
+		t.Fatalf("%v\n%s\n%s\n%s", err, &out, &errs, log)
+	}
+	return out.String(), errs.String()
+}
+
+func checkDemo(t *testing.T, dir string) (*shop.Audit, error) {
+	t.Helper()
+	var out bytes.Buffer
+	err := execute(t.Context(), &out, "demo", "check", dir, "--json")
+	var a shop.Audit
+	if err := json.Unmarshal(out.Bytes(), &a); err != nil {
+		t.Fatalf("%v\n%s", err, &out)
+	}
+	return &a, err
+}
+
+func TestDemo(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	dir := t.TempDir()
+	table, _ := runDemo(t, dir, 0)
+	a, err := checkDemo(t, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a.Orders != 60 || a.Confirmed == 0 || a.Rejected == 0 || a.TimedOut == 0 || a.Compensated == 0 || a.Changed == 0 || a.Open != 0 {
+		t.Errorf("the outcomes are %v", a)
+	}
+	for _, want := range []string{"60 buyers, 0 kills", "demo check " + dir, " registration " + a.Example, "ok     every order"} {
+		if !strings.Contains(table, want) {
+			t.Errorf("the output lacks %q:\n%s", want, table)
+		}
+	}
+
+	// The same crowd does the same again: it comes to nothing.
+	runDemo(t, dir, 0)
+	again, err := checkDemo(t, dir)
+	if err != nil || again.String() != a.String() {
+		t.Errorf("the second time: %v\n%v\nthe first time\n%v", err, again, a)
+	}
+}
+
+func TestDemoKillsItsWorker(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes some seconds")
+	}
+	dir := t.TempDir()
+	_, progressed := runDemo(t, dir, 3)
+	if n := strings.Count(progressed, "worker killed"); n != 3 {
+		t.Errorf("%d kills, want 3:\n%s", n, progressed)
+	}
+	if a, err := checkDemo(t, dir); err != nil || a.Orders != 60 || a.Open != 0 {
+		t.Errorf("%v: %v", err, a)
+	}
+}
+
+func TestDemoCheckFindsFaults(t *testing.T) {
+	placed := orders.Placed{Order: "0001", Conference: "saga-01", Buyer: "Ada", Seats: 2}
+	confirmed := orders.OrderConfirmed{Order: "0001", Conference: "saga-01", Buyer: "Ada", Revision: 1, Seats: 2, Payment: "0001.1", Cents: 2 * orders.Price}
+	closed := orders.Closed{Order: "0001", Outcome: orders.Confirmed, Seats: 2}
+	opened := seats.SaleOpened{Conference: "saga-01", Capacity: 10}
+	sold := seats.Sold{Conference: "saga-01", Reservation: "0001", Seats: 2}
+	asked := event.New(payments.Requested{Payment: "0001.1", Cents: 2 * orders.Price}).WithHeader(shop.OrderHeader, "0001")
+	received := payments.Received{Payment: "0001.1", Cents: 2 * orders.Price}
+	for _, tt := range []struct {
+		name                    string
+		orders, seats, payments []any
+		letters                 int
+		wrong                   []string
+	}{
+		{"nothing", []any{placed, confirmed, closed}, []any{opened, sold}, []any{asked, received}, 1, nil},
+		{"an order without an end", []any{placed}, nil, nil, 0, []string{"every order ended"}},
+		{"two ends", []any{placed, confirmed, closed, orders.Closed{Order: "0001", Outcome: orders.Expired}}, []any{opened}, nil, 0, []string{"every order ended", "confirmed once"}},
+		{"seats for nothing", []any{placed, orders.Closed{Order: "0001", Outcome: orders.Rejected}}, []any{opened, sold}, nil, 0, []string{"seats sold"}},
+		{"seats sold twice", []any{placed, confirmed, closed}, []any{opened, sold, sold}, []any{asked, received}, 1, []string{"seats sold"}},
+		{"more seats than there are", []any{placed, confirmed, closed}, []any{seats.SaleOpened{Conference: "saga-01", Capacity: 1}, sold}, []any{asked, received}, 1, []string{"oversold"}},
+		{"a lost payment", []any{placed, confirmed, closed}, []any{opened, sold}, nil, 1, []string{"payments received", "cents received"}},
+		{"two payments", []any{placed, confirmed, closed}, []any{opened, sold}, []any{asked, received, received}, 1, []string{"payments received", "cents received"}},
+		{"two letters", []any{placed, confirmed, closed}, []any{opened, sold}, []any{asked, received}, 2, []string{"confirmations sent"}},
+		{"no letter", []any{placed, confirmed, closed}, []any{opened, sold}, []any{asked, received}, 0, []string{"confirmations sent"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			app, err := ensue.Open(t.Context(), shopAddress(dir), shop.Parts(shopConfig(dir, time.Hour))...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for module, facts := range map[string][]any{"orders": tt.orders, "seats": tt.seats, "payments": tt.payments} {
+				if len(facts) == 0 {
+					continue
+				}
+				if _, err := app.Module(module).Record(t.Context(), "made/up", facts...); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for n := range tt.letters {
+				if err := outboxOf(dir).Send(t.Context(), strings.Repeat("x", n+1), shop.SendConfirmation{Order: "0001"}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := app.Close(); err != nil {
+				t.Fatal(err)
+			}
+			a, err := checkDemo(t, dir)
+			if want := len(tt.wrong) > 0; errors.Is(err, errWrong) != want {
+				t.Errorf("check said %v, wrong should be %t", err, want)
+			}
+			var wrong []string
+			for _, c := range a.Checks {
+				if !c.OK() {
+					wrong = append(wrong, c.What)
+				}
+			}
+			if len(wrong) != len(tt.wrong) {
+				t.Fatalf("found wrong: %q, want those with %q", wrong, tt.wrong)
+			}
+			for n, w := range tt.wrong {
+				if !strings.Contains(wrong[n], w) {
+					t.Errorf("found wrong: %q, want those with %q", wrong, tt.wrong)
+				}
+			}
+		})
+	}
+}
+
+func TestDemoCheckOfNoDemonstration(t *testing.T) {
+	err := execute(t.Context(), &bytes.Buffer{}, "demo", "check", filepath.Join(t.TempDir(), "nowhere"))
+	if err == nil || !strings.Contains(err.Error(), "should be the folder of a demonstration") {
+		t.Errorf("the error is %v", err)
+	}
+}

@@ -1,0 +1,41 @@
+// The ensue command.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	root := rootCommand()
+	root.SetArgs(longFlags(os.Args[1:]))
+	if err := root.ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "ensue:", err)
+		os.Exit(1)
+	}
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{Use: "ensue", Short: "Run a demonstration, and look at logs and processes", SilenceErrors: true}
+	root.AddCommand(demoCommand())
+	return root
+}
+
+// longFlags lets long flags be written with one dash, as Go programs do.
+func longFlags(args []string) []string {
+	long := make([]string, len(args))
+	for i, a := range args {
+		if len(a) > 2 && a[0] == '-' && a[1] != '-' && strings.Trim(a[1:2], "0123456789") != "" {
+			a = "-" + a
+		}
+		long[i] = a
+	}
+	return long
+}

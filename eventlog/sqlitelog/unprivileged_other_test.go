@@ -1,0 +1,5 @@
+//go:build !linux
+
+package sqlitelog
+
+func unprivileged(string) error { return nil }
