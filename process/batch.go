@@ -24,6 +24,7 @@ type batch struct {
 	ignored  map[string]*ignoredCount
 	sent     []pending
 	stats    Stats
+	clock    time.Time // of the last event, by the replay clock
 }
 
 func (b *batch) reset() {
@@ -136,6 +137,9 @@ func (t *term) commit(ctx context.Context, all bool) error {
 	if err != nil {
 		return t.cannotSave(refused(err))
 	}
+	if done.Repeat { // nothing was written: every event of the batch was in the log already, emitted under an id of its own
+		return t.cannotSave(&refusedError{errRepeated})
+	}
 	t.lease.Renewed(done.Results[0].Revision)
 	t.written = time.Now()
 	if n, ok := t.cfg.Store.(Noter); ok {
@@ -150,6 +154,9 @@ func (t *term) commit(ctx context.Context, all bool) error {
 		s.Timeouts += b.stats.Timeouts
 		s.Commands += b.stats.Commands
 		s.Transactions++
+		if b.clock.After(s.Clock) {
+			s.Clock = b.clock
+		}
 		s.Held, s.Waiting = 0, 0
 		if len(t.holds) > 0 {
 			s.Held, s.Waiting = t.holdCounts()
@@ -180,11 +187,14 @@ func (e *refusedError) Unwrap() error { return e.err }
 func refused(err error) error {
 	var limit *eventlog.LimitError
 	var name *eventlog.NameError
-	if errors.As(err, &limit) || errors.As(err, &name) {
+	var id *eventlog.IDError
+	if errors.As(err, &limit) || errors.As(err, &name) || errors.As(err, &id) {
 		return &refusedError{err}
 	}
 	return err
 }
+
+var errRepeated = errors.New("an event with the id of one that is emitted is in the log already; leave the id to Emit")
 
 // cannotSave handles a batch that the store refuses. One of several inputs is split. When a single input is refused, its
 // instances stand aside with the store's error the next time that they take it (G9).

@@ -1,3 +1,30 @@
+// Package process runs process managers: durable, event-sourced decision makers that read the logs of several modules,
+// remember where they stand in each, decide what must ensue, and issue commands, timeouts and events, each with an effect
+// that happens exactly once, whatever crashes in between.
+//
+// The smallest useful definition confirms an order once customer and caterer both confirmed its menu, in either order:
+//
+//	var CateringMatch = process.Define("catering-match",
+//		process.On[Match, CustomerConfirmedMenu]{
+//			Starts: true,
+//			Locate: process.Key(func(e CustomerConfirmedMenu) string { return e.OrderID }),
+//			Evolve: func(m Match, _ process.Input[CustomerConfirmedMenu]) Match { m.Customer = true; return m },
+//		},
+//		process.On[Match, CatererConfirmedMenu]{
+//			Starts: true,
+//			Locate: process.Key(func(e CatererConfirmedMenu) string { return e.OrderID }),
+//			Evolve: func(m Match, _ process.Input[CatererConfirmedMenu]) Match { m.Caterer = true; return m },
+//		},
+//		process.React(func(m Match, do *process.Step) {
+//			if m.Customer && m.Caterer {
+//				do.Send(ConfirmOrder{OrderID: do.Instance()})
+//				do.Complete()
+//			}
+//		}),
+//	)
+//
+// A step is a pure function of the definition, the instance and the input (step.go). The Engine around it reads, batches,
+// commits and dispatches: engine.go is its frame, term.go the loop, take.go what becomes of each input, batch.go the commit.
 package process
 
 import (
@@ -177,7 +204,7 @@ func (h *handler) check() (errs []error) {
 		}
 	case TimeoutInput:
 		if err := event.CheckTypeName(h.name); err != nil {
-			errs = append(errs, fmt.Errorf("timeout %v: Name %q is not 1 to 200 letters, digits or -._:", h.goType, h.name))
+			errs = append(errs, fmt.Errorf("timeout %v: its Name has 1 to 200 letters, digits or -._: and is not %q", h.goType, h.name))
 		}
 	}
 	return errs

@@ -231,7 +231,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		case errors.Is(err, errFinished):
 			return nil
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // whatever ended the term, the context's end asked for it
 		case errors.Is(err, eventlog.ErrLogRewound), errors.Is(err, eventlog.ErrClosed), errors.Is(err, ErrPartitions), errors.Is(err, ErrStore):
 			return fmt.Errorf("process %q stopped: %w", e.cfg.Definition.name, err)
 		case errors.Is(err, errAgain):
@@ -243,9 +243,7 @@ func (e *Engine) Run(ctx context.Context) error {
 		failures++
 		wait := e.cfg.Retry.Backoff.After(failures)
 		e.cfg.Logger.Error("starting over", "error", err, "after", wait)
-		if consumer.Sleep(ctx, wait) != nil {
-			return nil
-		}
+		_ = consumer.Sleep(ctx, wait) // cut short, the next term ends at once
 	}
 }
 

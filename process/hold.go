@@ -24,7 +24,7 @@ const (
 	Waiting  Condition = "waiting"  // there is no instance yet, and the inputs were deferred until there is
 )
 
-// Held instances and keys with deferred inputs, as they are kept and shown.
+// Holding is an instance that stands aside, or a key with deferred inputs, as it is kept and shown.
 type Holding struct {
 	Instance  string    `json:"-"`
 	Condition Condition `json:"condition"`

@@ -220,15 +220,16 @@ func (i *Instance) Image() ([]byte, error) {
 		Once: i.Once, Sent: i.Sent, Steps: i.Steps, Started: i.Started, Changed: i.Changed})
 }
 
-// FromImage returns the instance that Image made the document of.
+// FromImage returns the instance that Image made the document of. A document that cannot be read as the definition's state
+// is a *StepError: its instance stands aside.
 func (h Home) FromImage(key string, data []byte) (*Instance, error) {
 	var m image
 	if err := json.Unmarshal(data, &m); err != nil {
-		return nil, fmt.Errorf("process: image of %s: %w", Stream(h.Process(), key), err)
+		return nil, &StepError{Process: h.name, Instance: key, Input: "its image", Err: err}
 	}
 	state, err := h.def.state.decode(m.State)
 	if err != nil {
-		return nil, fmt.Errorf("process: state of %s: %w", Stream(h.Process(), key), err)
+		return nil, &StepError{Process: h.name, Instance: key, Input: "its state", Err: err}
 	}
 	return &Instance{Process: h.Process(), Key: key, Status: m.Status, Incarnation: m.Incarnation, State: state, Marks: m.Marks, Taken: m.Taken,
 		Timers: m.Timers, Once: m.Once, Sent: m.Sent, Steps: m.Steps, Started: m.Started, Changed: m.Changed}, nil

@@ -115,7 +115,7 @@ type Rejected[C any] struct {
 	Rejection command.Rejection
 }
 
-// OnRejected handles the rejection of a command that the instance sent.
+// OnRejected handles the rejection of a command that the instance sent. The command's codec must be JSON, the default.
 type OnRejected[S, C any] struct {
 	Evolve func(S, Input[Rejected[C]]) S
 	React  func(S, Input[Rejected[C]], *Step)
@@ -143,7 +143,7 @@ type Accepted[C, R any] struct {
 }
 
 // OnAccepted handles the success of a command that the instance sent. There is no order between it and the events that
-// the command caused.
+// the command caused. The command's codec must be JSON, the default.
 type OnAccepted[S, C, R any] struct {
 	Evolve func(S, Input[Accepted[C, R]]) S
 	React  func(S, Input[Accepted[C, R]], *Step)

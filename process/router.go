@@ -133,11 +133,12 @@ func (r *router) decode(t *Taken) ([]handling, error) {
 
 func (r *router) single(h *handler, t *Taken) ([]handling, error) {
 	if h == nil {
-		return nil, fmt.Errorf("process %q no longer handles %s; keep the part of the definition that does until no instance waits for it", r.def.name, t.describe())
+		return nil, &StepError{Process: r.def.name, Input: t.describe(),
+			Err: errors.New("the definition no longer handles it; keep the part that does until no instance waits for it")}
 	}
 	fact, err := h.fact(t)
 	if err != nil {
-		return nil, err
+		return nil, &StepError{Process: r.def.name, Input: t.describe(), Err: err}
 	}
 	return []handling{{h, fact}}, nil
 }

@@ -22,7 +22,6 @@ type Step struct {
 	input   *Taken
 	rec     *Record
 	emitted []event.Event
-	facts   []any // what was emitted and sent, as Go values, for tests
 	err     error
 }
 
@@ -62,7 +61,6 @@ func (s *Step) Emit(fact any) {
 		e.Occurred = s.Now()
 	}
 	s.emitted = append(s.emitted, e)
-	s.facts = append(s.facts, fact)
 }
 
 // Send sends a command to the one module of the application that handles its type.
@@ -78,7 +76,6 @@ func (s *Step) SendTo(module string, cmd any) {
 	n := len(s.rec.Sent)
 	s.rec.Sent = append(s.rec.Sent, Sent{ID: s.id("command", n), Number: s.inst.Sent + n + 1, Module: target, Type: name, Data: data,
 		Metadata: s.metadata(), At: s.Now()})
-	s.facts = append(s.facts, cmd)
 }
 
 // After sets a timeout: the instance will take it as an input when d has passed since Now. The timeout's name is its

@@ -20,6 +20,8 @@ import (
 // what Save returns fails when the instance was changed by somebody else since it was loaded (G12).
 type Store interface {
 	// Load returns the instances of those keys, in that order; nil where there is none. What it returns belongs to the caller.
+	// An instance that is there and cannot be read as the definition says is a *StepError: it stands aside, and those
+	// loaded with it are loaded again without it.
 	Load(ctx context.Context, home Home, keys []string) ([]*Instance, error)
 
 	// Save returns the writes that keep the changes. Events that were emitted are among them: they go to the instance's stream.
@@ -27,7 +29,8 @@ type Store interface {
 	// the append returned implements Noter.
 	Save(home Home, changes []Change) ([]eventlog.Write, error)
 
-	// List returns a summary of every instance, by key as bytes, beginning above after.
+	// List returns a summary of every instance, ordered by eventlog.Key of its key as bytes, beginning above after. Of a running
+	// instance, Steps and Changed may be those of its start.
 	List(ctx context.Context, home Home, after string) iter.Seq2[Summary, error]
 }
 
@@ -103,7 +106,7 @@ func (h Home) NewInstance(key string) *Instance {
 func (h Home) Replay(i *Instance, r *Record) error {
 	handlings, err := h.router.decode(&r.Input)
 	if err != nil && r.Ignored == "" {
-		return fmt.Errorf("process: history of %s: %w", h.Stream(i.Key), err)
+		return &StepError{Process: h.name, Instance: i.Key, Input: "its history: " + r.Input.describe(), Err: err}
 	}
 	return h.def.evolve(i, r, handlings)
 }

@@ -112,7 +112,8 @@ func (Streams) Save(home Home, changes []Change) ([]eventlog.Write, error) {
 			if err != nil {
 				return nil, err
 			}
-			events := append(s.Emitted[:len(s.Emitted):len(s.Emitted)], record)
+			events := make([]event.Event, 0, len(s.Emitted)+1)
+			events = append(append(events, s.Emitted...), record)
 			writes = append(writes, eventlog.ToStream{Stream: stream, Expect: eventlog.Exactly(event.Version(i.Token)), Events: events})
 			i.Token += uint64(len(events))
 			if s.Record.Completed {

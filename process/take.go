@@ -3,6 +3,7 @@ package process
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -48,6 +49,9 @@ func (t *term) preload(ctx context.Context) error {
 		}
 		return err
 	}
+	if len(loaded) != len(missing) {
+		return fmt.Errorf("process: the store returned %d instances for %d keys", len(loaded), len(missing))
+	}
 	for n, key := range missing {
 		if loaded[n] == nil {
 			loaded[n] = t.home.NewInstance(key)
@@ -63,6 +67,9 @@ func (t *term) instance(ctx context.Context, key string) (*Instance, error) {
 		return i, nil
 	}
 	loaded, err := t.cfg.Store.Load(ctx, t.home, []string{key})
+	if err == nil && len(loaded) != 1 {
+		err = fmt.Errorf("process: the store returned %d instances for one key", len(loaded))
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -332,7 +332,7 @@ func (t *term) takeInTime(ctx context.Context) error {
 			return nil
 		}
 		if t.cfg.Replay {
-			t.count(func(st *Stats) { st.Clock = at })
+			t.batch.clock = at
 		}
 		it, _ := s.next()
 		if err := t.takeEvent(ctx, s, it); err != nil {

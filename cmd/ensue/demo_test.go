@@ -51,7 +51,7 @@ func execute(ctx context.Context, out interface{ Write([]byte) (int, error) }, a
 func runDemo(t *testing.T, dir string, kills int) (table, progressed string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	d := demo{dir: dir, buyers: 60, seed: 7, payment: time.Second, kills: kills, out: &out, show: newProgress(&errs)}
+	d := demo{dir: dir, buyers: 60, seed: 7, payment: 3 * time.Second, kills: kills, out: &out, show: newProgress(&errs)}
 	d.program = func(ctx context.Context, args ...string) *exec.Cmd {
 		arguments, err := json.Marshal(args)
 		if err != nil {
@@ -195,5 +195,12 @@ func TestDemoCheckOfNoDemonstration(t *testing.T) {
 	err := execute(t.Context(), &bytes.Buffer{}, "demo", "check", filepath.Join(t.TempDir(), "nowhere"))
 	if err == nil || !strings.Contains(err.Error(), "should be the folder of a demonstration") {
 		t.Errorf("the error is %v", err)
+	}
+}
+
+func TestLongFlags(t *testing.T) {
+	got := longFlags([]string{"demo", "-kill", "-h", "--dir", "x", "-seed=7", "-1", "-", "--", "-kill"})
+	if want := "demo --kill -h --dir x --seed=7 -1 - -- -kill"; strings.Join(got, " ") != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

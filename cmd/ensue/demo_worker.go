@@ -56,7 +56,8 @@ func demoWorkerCommand() *cobra.Command {
 type worker struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
-	ended chan error // gets one value
+	ended chan struct{} // closed when it has ended
+	err   error         // how it ended
 }
 
 func (d *demo) workerLog() string { return filepath.Join(d.dir, "worker.log") }
@@ -79,7 +80,7 @@ func (d *demo) startWorker(ctx context.Context) (*worker, error) {
 	// The worker ends by its standard input and not with the context: in good order, unless it is killed.
 	cmd := d.program(context.WithoutCancel(ctx), "demo", "worker", d.dir, "--payment-time", d.payment.String())
 	cmd.Stderr = log
-	w := &worker{cmd: cmd, ended: make(chan error, 1)}
+	w := &worker{cmd: cmd, ended: make(chan struct{})}
 	if w.stdin, err = cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
@@ -91,7 +92,10 @@ func (d *demo) startWorker(ctx context.Context) (*worker, error) {
 		return nil, fmt.Errorf("start a worker: %w", err)
 	}
 	said, err := bufio.NewReader(stdout).ReadString('\n')
-	go func() { w.ended <- cmd.Wait() }()
+	go func() {
+		w.err = cmd.Wait()
+		close(w.ended)
+	}()
 	if err != nil || said != workerReady+"\n" {
 		w.kill()
 		return nil, fmt.Errorf("the worker did not start: it said %q: %w", said, err)
@@ -102,7 +106,7 @@ func (d *demo) startWorker(ctx context.Context) (*worker, error) {
 // kill ends the worker at once, wherever it is (on Unix by SIGKILL), and waits until it is gone.
 func (w *worker) kill() {
 	_ = w.cmd.Process.Kill() // it fails where there is nothing left to kill
-	_ = <-w.ended // it says that the worker was killed
+	<-w.ended
 	_ = w.stdin.Close()
 }
 
@@ -110,8 +114,8 @@ func (w *worker) kill() {
 func (w *worker) stop() error {
 	_ = w.stdin.Close() // this is how it is told
 	select {
-	case err := <-w.ended:
-		return err
+	case <-w.ended:
+		return w.err
 	case <-time.After(10 * time.Second):
 		w.kill()
 		return errors.New("the worker did not end within 10 s, and was killed")
@@ -134,8 +138,8 @@ func (d *demo) supervise(ctx context.Context, visit *crowd.Visit) error {
 		select {
 		case <-ctx.Done():
 			return w.stop()
-		case err := <-w.ended:
-			return errors.Join(errors.New("the worker ended by itself"), err)
+		case <-w.ended:
+			return errors.Join(errors.New("the worker ended by itself"), w.err)
 		case <-kill:
 			killed++
 			began = time.Now()

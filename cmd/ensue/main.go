@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -26,16 +25,4 @@ func rootCommand() *cobra.Command {
 	root := &cobra.Command{Use: "ensue", Short: "Run a demonstration, and look at logs and processes", SilenceErrors: true}
 	root.AddCommand(demoCommand())
 	return root
-}
-
-// longFlags lets long flags be written with one dash, as Go programs do.
-func longFlags(args []string) []string {
-	long := make([]string, len(args))
-	for i, a := range args {
-		if len(a) > 2 && a[0] == '-' && a[1] != '-' && strings.Trim(a[1:2], "0123456789") != "" {
-			a = "-" + a
-		}
-		long[i] = a
-	}
-	return long
 }

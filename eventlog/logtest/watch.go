@@ -79,6 +79,14 @@ func (w *watchers) follow() {
 	}
 }
 
+// news waits until there are some events behind those that were seen, or no more are coming.
+func (w *watchers) news(seen []event.Recorded) {
+	const some = 50
+	if len(seen) > 0 {
+		_ = awaited(w.over, w.log, seen[len(seen)-1].Position+some) // an error ends the reading, or comes again with the next read
+	}
+}
+
 // reread reads from the beginning each time.
 func (w *watchers) reread() {
 	var seen []event.Recorded
@@ -92,6 +100,7 @@ func (w *watchers) reread() {
 			w.note(&w.seen, nil, err)
 			return
 		}
+		w.news(seen)
 	}
 	w.note(&w.seen, seen, nil)
 }
@@ -114,6 +123,7 @@ func (w *watchers) restream(stream string) {
 			w.note(&w.seen, nil, err)
 			return
 		}
+		w.news(seen)
 	}
 }
 

@@ -167,8 +167,7 @@ func TestRefusedFilesStayAsTheyAre(t *testing.T) {
 			}
 		}, corrupt, "no SQLite file"},
 		{"another program's", func(t *testing.T, p string) {
-			os.Remove(p)
-			os.WriteFile(p, nil, 0o600)
+			cut(t, p, func(int64) int64 { return 0 })
 			damage(t, p, `CREATE TABLE theirs (x)`)
 		}, corrupt, "another program"},
 		{"another program's, in WAL mode", func(t *testing.T, p string) { patch(t, p, 68, []byte("THEM")) }, corrupt, "another program"},
@@ -336,10 +335,11 @@ func TestModuleNames(t *testing.T) {
 			t.Errorf("%.10q: error %v", name, err)
 		}
 	}
-	if openLog(t, f, "orders") != openLog(t, f, "orders") {
+	l := openLog(t, f, "orders")
+	if again := openLog(t, f, "orders"); again != l {
 		t.Error("the same module gave two logs")
 	}
-	if openLog(t, f, "orders").ID() == (event.ID{}) {
+	if l.ID() == (event.ID{}) {
 		t.Error("the log has no id")
 	}
 }

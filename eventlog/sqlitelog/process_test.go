@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -198,8 +199,10 @@ func TestKilledWriterLosesNothingAcknowledged(t *testing.T) {
 		_ = p.Wait()
 		again := openFile(t, f.path, Options{})
 		l := openLog(t, again, "orders")
-		var last int
-		fmt.Sscan(acknowledged, &last)
+		last, err := strconv.Atoi(acknowledged)
+		if err != nil {
+			t.Fatal(err)
+		}
 		var got []string
 		for r, err := range l.ReadStream(t.Context(), "s", eventlog.StreamQuery{}) {
 			if err != nil {

@@ -82,14 +82,16 @@ func TestReadByManyIDs(t *testing.T) {
 	l := newLog(t, Options{})
 	var ids []event.ID
 	var want []string
+	var writes []eventlog.Write
 	for i := range 2000 {
 		e := fact(fmt.Sprint(i))
-		mustAppend(t, l, to(fmt.Sprint("s/", i%7), eventlog.Any, e))
+		writes = append(writes, to(fmt.Sprint("s/", i%7), eventlog.Any, e))
 		ids = append(ids, event.NewID())
 		if i%2 == 0 {
 			ids, want = append(ids, e.ID), append(want, fmt.Sprint(i))
 		}
 	}
+	mustAppend(t, l, writes...)
 	slices.Reverse(ids)
 	var got []string
 	for r, err := range l.Read(t.Context(), eventlog.Query{IDs: ids}) {

@@ -120,7 +120,10 @@ func TestVerifyHasAnEnd(t *testing.T) {
 	if found := problems(t, l.file); len(found) != maxProblems+1 || !strings.Contains(found[maxProblems], "more than") {
 		t.Errorf("found %d problems, the last is %s", len(found), found[len(found)-1])
 	}
-	for range l.file.Verify(t.Context()) {
+	for p, err := range l.file.Verify(t.Context()) {
+		if err != nil {
+			t.Errorf("%v, %v", p, err)
+		}
 		break
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -119,7 +120,7 @@ func TestCloseEndsWaiting(t *testing.T) {
 	}
 	for _, l := range []*Log{orders, bills} {
 		for !l.head.awaited() {
-			continue // it is on its way
+			runtime.Gosched() // it is on its way
 		}
 	}
 	if err := orders.Close(); err != nil {

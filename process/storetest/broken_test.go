@@ -247,7 +247,7 @@ var mistakes = []struct {
 	}, []string{"load/what is returned belongs to the caller"}},
 	{"writes when it loads", func() process.Store {
 		return documents(broken{loaded: func(ctx context.Context, home process.Home, _ []string, all []*process.Instance) []*process.Instance {
-			_, _ = home.Log.Append(ctx, eventlog.ToStream{Stream: "loaded/again", Events: []event.Event{{Type: "called", Data: []byte("{}")}}})
+			_, _ = home.Log.Append(ctx, eventlog.ToStream{Stream: "loaded/again", Events: []event.Event{{Type: "elsewhere", Data: []byte("{}")}}})
 			return all
 		}})
 	}, []string{"load/writes nothing and sends nothing (G13)"}},
@@ -336,12 +336,12 @@ var mistakes = []struct {
 			}
 			return all
 		})
-	}(), []string{"list/every instance once, in an order that stays", "list/ends where its reader ends, and can be read again"}},
+	}(), []string{"list/every instance once, by its key", "list/ends where its reader ends, and can be read again"}},
 	{"lists backwards", listing(func(all []process.Summary, after string) []process.Summary {
 		all = behind(all, after)
 		slices.Reverse(all)
 		return all
-	}), []string{"list/plain keys by their bytes", "list/continues behind any key"}},
+	}), []string{"list/every instance once, by its key", "list/begins behind a key that is not there", "list/continues behind any key"}},
 	{"lists from the beginning", listing(func(all []process.Summary, _ string) []process.Summary { return all }), []string{"list/continues behind any key"}},
 	{"lists what it was to begin behind", listing(func(all []process.Summary, after string) []process.Summary {
 		k := slices.IndexFunc(all, func(s process.Summary) bool { return s.Key == after })
@@ -350,7 +350,7 @@ var mistakes = []struct {
 	{"lists ten at most", listing(func(all []process.Summary, after string) []process.Summary {
 		all = behind(all, after)
 		return all[:min(10, len(all))]
-	}), []string{"list/every instance once, in an order that stays"}},
+	}), []string{"list/every instance once, by its key"}},
 	{"lists those that run alone", listing(func(all []process.Summary, after string) []process.Summary {
 		return slices.DeleteFunc(behind(all, after), func(s process.Summary) bool { return s.Status != process.Running })
 	}), []string{"list/tells where an instance is in its life"}},
@@ -440,7 +440,7 @@ func try(t *testing.T, c storetest.Case, store func() process.Store) string {
 			}
 		}()
 		s := store() // one for all of the case, so that it can remember
-		c.Run(r, storetest.Setting{Store: func(storetest.T) process.Store { return s }, Patience: 5 * time.Second})
+		c.Run(r, storetest.Setting{Store: func(storetest.T) process.Store { return s }, Patience: 3 * time.Second})
 	}()
 	<-ended
 	for _, f := range slices.Backward(r.cleanups) {

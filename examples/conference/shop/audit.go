@@ -35,9 +35,10 @@ type Audit struct {
 	Stale       int     `json:"stale"`    // reservations that a change had overtaken
 	Refunded    int     `json:"refunded"` // payments
 	Checks      []Check `json:"checks"`
-	Example     string  `json:"example"` // an order that was changed and confirmed, or any
+	Example     string  `json:"example"` // an order: the first that was changed and confirmed, if there is one
 
 	confirmed map[string]bool // by order
+	telling   bool            // the example was changed and confirmed
 }
 
 // Check is a sentence that must be true of the logs.
@@ -261,8 +262,8 @@ func (a *Audit) count(name string, x *account) (o orders.Outcome) {
 	case len(x.closed) == 0 && x.placed > 0:
 		a.Open++
 	}
-	if a.Example == "" || o == orders.Confirmed && x.changes > 0 {
-		a.Example = name
+	if telling := o == orders.Confirmed && x.changes > 0; a.Example == "" || telling && !a.telling {
+		a.Example, a.telling = name, telling
 	}
 	return o
 }

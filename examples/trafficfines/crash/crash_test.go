@@ -26,7 +26,11 @@ func TestKilledAtRandomMoments(t *testing.T) {
 	x := torture{data: os.Getenv("ENSUE_FINES_CRASH"), dir: t.TempDir(), kills: kills, imports: max(2, kills/5), seed: 1, out: t.Output()}
 	if x.data == "" {
 		x.data, x.batch = t.TempDir(), 64
-		if err := dataset.Generate(x.data, 3000, 77); err != nil {
+		cases := 3000
+		if raced {
+			cases = 1000
+		}
+		if err := dataset.Generate(x.data, cases, 77); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -27,12 +27,34 @@ func Import(ctx context.Context, folder string, m *ensue.OpenModule, progress fu
 	}
 	if sealed {
 		progress(int(seal.Position)) // #nosec G115 -- counts events
-		return nil
+		return compareFirst(ctx, folder, m)
 	}
 	if err := resume(ctx, folder, m, progress); err != nil {
 		return fmt.Errorf("import %s: %w", m.Name(), err)
 	}
 	return m.Seal(ctx)
+}
+
+// compareFirst tells whether a log that is complete is of other data, as far as its first event shows.
+func compareFirst(ctx context.Context, folder string, m *ensue.OpenModule) error {
+	if folder == "" {
+		return nil
+	}
+	for row, err := range Read(folder, m.Name()) {
+		if err != nil {
+			return err
+		}
+		for rec, err := range m.Log().Read(ctx, eventlog.Query{Limit: 1}) {
+			if err != nil {
+				return fmt.Errorf("import %s: %w", m.Name(), err)
+			}
+			if rec.ID != EventID(row) {
+				return fmt.Errorf("import %s: %w", m.Name(), otherData(folder, m, 1))
+			}
+		}
+		break
+	}
+	return nil
 }
 
 func resume(ctx context.Context, folder string, m *ensue.OpenModule, progress func(int)) error {
@@ -133,8 +155,8 @@ func parse(ctx context.Context, folder string, m *ensue.OpenModule, there int, l
 	}
 }
 
-func otherData(folder string, m *ensue.OpenModule, there int) error {
-	return fmt.Errorf("the log holds %d events, and the last of them is not row %d of %s; it is of other data: use another folder", there, there, File(folder, m.Name()))
+func otherData(folder string, m *ensue.OpenModule, position int) error {
+	return fmt.Errorf("event %d of the log is not row %d of %s: it is of other data; use another folder", position, position, File(folder, m.Name()))
 }
 
 // EventID returns the identity of a row's event: the same whenever it is imported, so that importing it again is a repeat.

@@ -72,7 +72,7 @@ func parseFlags(args []string, stderr io.Writer) (*flags, error) {
 	set.BoolVar(&f.check, "check", false, "compare the figures with expected.json in the -data folder")
 	set.BoolVar(&f.stats, "stats", false, "print what the run took, also with --json")
 	set.StringVar(&f.cpuProfile, "cpuprofile", "", "write a CPU profile to a `file`")
-	set.StringVar(&f.memProfile, "memprofile", "", "write a heap profile to a `file`, as of the end of the run")
+	set.StringVar(&f.memProfile, "memprofile", "", "write a heap profile to a `file`, as of when the process has finished")
 	set.StringVar(&f.generate, "generate", "", "make up fines into a `folder`, and do nothing else")
 	set.IntVar(&f.cases, "cases", 1000, "how many fines to make up")
 	set.Uint64Var(&f.seed, "seed", 1, "what the fines that are made up depend on")
@@ -122,14 +122,12 @@ func (f *flags) run(ctx context.Context, stdout, stderr io.Writer) (err error) {
 			}
 		}
 	}
+	if f.memProfile != "" {
+		c.Collected = func() error { return heapProfile(f.memProfile) }
+	}
 	r, stats, err := Run(ctx, c)
 	if err != nil {
 		return err
-	}
-	if f.memProfile != "" {
-		if err := heapProfile(f.memProfile); err != nil {
-			return err
-		}
 	}
 	for _, h := range r.Held {
 		fmt.Fprintln(stderr, h)

@@ -34,6 +34,8 @@ type Config struct {
 	Tell     func(Progress)                   // told of progress at every tick, if not nil
 	Tick     time.Duration                    // default 250 ms
 	Logger   *slog.Logger                     // default slog.Default()
+
+	Collected func() error // called when the process has finished, while everything is still open, if not nil
 }
 
 // Progress is how far a run is.
@@ -77,6 +79,9 @@ func Run(ctx context.Context, c Config) (*report.Report, Stats, error) {
 	if err == nil {
 		err = Collect(ctx, app, c)
 		stats.Engine = app.Process(authority.Collection).Stats()
+	}
+	if err == nil && c.Collected != nil {
+		err = c.Collected()
 	}
 	if err = errors.Join(err, app.Close()); err != nil {
 		return nil, stats, err
