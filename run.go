@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"maps"
 	"sync"
+	"time"
 
+	"github.com/ensue-io/ensue/consumer"
 	"github.com/ensue-io/ensue/eventlog"
 )
 
@@ -48,9 +50,9 @@ func (a *App) Run(ctx context.Context) error {
 
 var errDone = fmt.Errorf("ensue: every process has finished")
 
-// WaitIdle waits until nothing is left to do: every process has taken what the logs hold, every command that was sent
-// has its outcome, and nothing is due. Instances that are held, and inputs that wait for an instance, don't count. Run
-// must be running, and nobody else should append.
+// WaitIdle waits until nothing is left to do: every process has taken what the logs hold, every command that was sent or
+// submitted has its outcome, every handler has met what happened, and nothing is due. Instances that are held, and inputs
+// that wait for an instance, don't count. Run must be running, and nobody else should append.
 func (a *App) WaitIdle(ctx context.Context) error {
 	for {
 		before, err := a.heads(ctx)
@@ -62,14 +64,39 @@ func (a *App) WaitIdle(ctx context.Context) error {
 				return err
 			}
 		}
+		handled, err := a.handled(ctx)
+		if err != nil {
+			return err
+		}
 		after, err := a.heads(ctx)
 		if err != nil {
 			return err
 		}
-		if maps.Equal(before, after) {
+		if handled && maps.Equal(before, after) {
 			return nil
 		}
+		if !handled {
+			if err := consumer.Sleep(ctx, lookAgain); err != nil { // a handler's place is no event that could be waited for
+				return err
+			}
+		}
 	}
+}
+
+// lookAgain is how often WaitIdle asks whether handlers and queues are done.
+const lookAgain = 5 * time.Millisecond
+
+// handled tells whether no handler and no queue of submitted commands has anything left.
+func (a *App) handled(ctx context.Context) (bool, error) {
+	for _, m := range a.modules {
+		if done, err := m.module.Handled(ctx); err != nil || !done {
+			return false, err
+		}
+		if done, err := m.bus.Handled(ctx); err != nil || !done {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 func (a *App) heads(ctx context.Context) (map[string]eventlog.Position, error) {

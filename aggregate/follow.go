@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -99,6 +100,29 @@ func (m *Module) cursor(ctx context.Context, h Handler) (c consumer.Cursor, revi
 		revision = entry.Revision
 	}
 	return c, revision, nil
+}
+
+// Handled tells whether every Afterwards handler has met every event of the log that concerns it.
+func (m *Module) Handled(ctx context.Context) (bool, error) {
+	for _, h := range m.Handlers {
+		if !h.afterwards {
+			continue
+		}
+		c, _, err := m.cursor(ctx, h)
+		if err != nil {
+			return false, fmt.Errorf("aggregate: handler %q: %w", h.name, err)
+		}
+		for rec, err := range m.Log.Read(ctx, eventlog.Query{After: c.Position}) {
+			if err != nil {
+				return false, err
+			}
+			facts, err := m.Types.Decode(rec.Event)
+			if err != nil || slices.ContainsFunc(facts, h.matches) {
+				return false, nil //nolint:nilerr // the handler stands before what it cannot read
+			}
+		}
+	}
+	return true, nil
 }
 
 // follower runs one Afterwards handler.

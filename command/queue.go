@@ -38,6 +38,14 @@ func (b *Bus) Run(ctx context.Context) error {
 	}
 }
 
+// Handled tells whether every submitted command has its outcome.
+func (b *Bus) Handled(ctx context.Context) (bool, error) {
+	for _, err := range b.module.Log.Entries(ctx, eventlog.EntryQuery{Kind: eventlog.Pending, Prefix: submitted, Limit: 1}) {
+		return false, err
+	}
+	return true, nil
+}
+
 // queue handles submitted commands.
 type queue struct {
 	bus     *Bus

@@ -188,6 +188,10 @@ func refused(err error) error {
 	var limit *eventlog.LimitError
 	var name *eventlog.NameError
 	var id *eventlog.IDError
+	var conflict *eventlog.ConflictError
+	if errors.As(err, &conflict) { // the lease is this worker's, so nobody but a stranger can have written there
+		return &refusedError{fmt.Errorf("%w (somebody else appends to the instance's stream: is an aggregate's category named like the process?)", err)}
+	}
 	if errors.As(err, &limit) || errors.As(err, &name) || errors.As(err, &id) {
 		return &refusedError{err}
 	}

@@ -467,6 +467,19 @@ func TestG9_WhatCannotBeStoredIsHeld(t *testing.T) {
 	}
 }
 
+// A stream that is named like an instance's belongs to somebody else: the instance is held, the others go on.
+func TestG9_AStrangersStreamHoldsItsInstance(t *testing.T) {
+	w := newWorld(t)
+	e := must(w.types["sales"].Encode(OrderPlaced{"a", 1}))
+	must(w.logs["sales"].Append(t.Context(), eventlog.ToStream{Stream: "order/a", Events: []event.Event{e}}))
+	w.record("sales", OrderPlaced{"b", 1})
+	w.run()
+	w.wantStock(map[string][]string{"b": {"reserved"}})
+	if holds := w.holds(); len(holds) != 1 || holds[0].Instance != "a" || !strings.Contains(holds[0].Error, "named like the process") {
+		t.Errorf("holds: %+v", holds)
+	}
+}
+
 func TestG9_AnUndecodableEventIsHeldByItself(t *testing.T) {
 	w := newWorld(t)
 	broken := event.Event{Type: "paid", Schema: 1, Data: []byte("{")}

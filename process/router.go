@@ -131,10 +131,13 @@ func (r *router) decode(t *Taken) ([]handling, error) {
 	}
 }
 
+// errUnhandled means a timeout or an outcome whose part of the definition is gone. It matters to what is still to come; in
+// an instance's history it leaves the state as it is, like an event that is no longer handled.
+var errUnhandled = errors.New("the definition no longer handles it; keep the part that does until no instance waits for it")
+
 func (r *router) single(h *handler, t *Taken) ([]handling, error) {
 	if h == nil {
-		return nil, &StepError{Process: r.def.name, Input: t.describe(),
-			Err: errors.New("the definition no longer handles it; keep the part that does until no instance waits for it")}
+		return nil, &StepError{Process: r.def.name, Input: t.describe(), Err: errUnhandled}
 	}
 	fact, err := h.fact(t)
 	if err != nil {
@@ -154,6 +157,24 @@ func (r *router) onEvent(module string, goType reflect.Type) *handler {
 		}
 	}
 	return found
+}
+
+// concerning returns those of an input's facts that concern the instance: each of several goes to the instances that it
+// locates. One alone is not located again, so that history stays what it was when a Locate changes.
+func (r *router) concerning(key string, t *Taken, handlings []handling) (own []handling, err error) {
+	if t.Kind != EventInput || len(handlings) < 2 {
+		return handlings, nil
+	}
+	for n := range handlings {
+		keys, err := r.locate(t, handlings[n:n+1])
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(keys, key) {
+			own = append(own, handlings[n])
+		}
+	}
+	return own, nil
 }
 
 // locate returns the keys of the instances that an event concerns, each once, in order. A locator that panics, or a key

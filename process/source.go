@@ -40,6 +40,7 @@ type item struct {
 	Taken
 	handlings []handling
 	keys      []string
+	given     int   // so many of the keys have been given it
 	err       error // it cannot be decoded or located
 }
 
@@ -118,11 +119,15 @@ func (s *source) read(ctx context.Context, r *router, replay bool, at eventlog.P
 	}
 	log := s.module.Log.ID()
 	p.items = make([]item, 0, pageSize)
+	rows := 0
 	for rec, err := range s.module.Log.Read(ctx, eventlog.Query{After: at, To: p.head, Types: s.types, Limit: pageSize}) {
 		if err != nil {
 			return page{err: err}
 		}
 		s.reached = rec.Position
+		if rows++; rows == pageSize { // also of what is left out below: there may be more behind it
+			p.scanned, p.ended = rec.Position, rec.Position == p.head
+		}
 		it := item{Taken: takenEvent(s.module.Name, log, rec, replay)}
 		it.handlings, it.err = r.decode(&it.Taken)
 		var newer *event.NewerSchemaError
@@ -137,10 +142,6 @@ func (s *source) read(ctx context.Context, r *router, replay bool, at eventlog.P
 			it.keys, it.err = r.locate(&it.Taken, it.handlings)
 		}
 		p.items = append(p.items, it)
-		if len(p.items) == pageSize {
-			p.scanned, p.ended = rec.Position, rec.Position == p.head
-			return p
-		}
 	}
 	return p
 }

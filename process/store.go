@@ -105,7 +105,10 @@ func (h Home) NewInstance(key string) *Instance {
 // Replay brings the instance up to date with a step of its history. It evolves state and emits nothing (G13).
 func (h Home) Replay(i *Instance, r *Record) error {
 	handlings, err := h.router.decode(&r.Input)
-	if err != nil && r.Ignored == "" {
+	if err == nil {
+		handlings, err = h.router.concerning(i.Key, &r.Input, handlings)
+	}
+	if err != nil && r.Ignored == "" && !errors.Is(err, errUnhandled) {
 		return &StepError{Process: h.name, Instance: i.Key, Input: "its history: " + r.Input.describe(), Err: err}
 	}
 	return h.def.evolve(i, r, handlings)

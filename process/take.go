@@ -33,7 +33,8 @@ func (t *term) preload(ctx context.Context) error {
 	limit := t.limit()
 	for _, s := range t.sources {
 		for n := range min(limit, len(s.buffer)) {
-			for _, key := range s.buffer[n].keys {
+			it := &s.buffer[n]
+			for _, key := range it.keys[it.given:min(len(it.keys), it.given+limit)] {
 				want(key)
 			}
 		}
@@ -81,37 +82,47 @@ func (t *term) instance(ctx context.Context, key string) (*Instance, error) {
 	return i, nil
 }
 
-// takeEvent gives an event to the instances that it concerns.
-func (t *term) takeEvent(ctx context.Context, s *source, it *item) error {
+// takeEvent gives an event to the instances that it concerns, as many as the batch has room for. It tells whether that
+// was all of them. Who took it before a crash in between recognises it.
+func (t *term) takeEvent(ctx context.Context, s *source, it *item) (whole bool, err error) {
 	if it.err != nil { // nobody knows whom it concerns: it is held under a key of its own
 		key := "undecodable/" + it.Module + "/" + it.ID.String()
 		p := consumer.Partition(key, t.cfg.Partitions)
 		s.dirty[p] = true
 		t.batch.inputs++
 		if t.holds[key] != nil || s.handled(p, it.Position) {
-			return nil
+			return true, nil
 		}
 		h := t.newHold(key, Held)
 		h.failed(&it.Taken, it.err, t.cfg.Now(), Retry{Attempts: 1})
-		return t.enqueue(h, &it.Taken)
+		return true, t.enqueue(h, &it.Taken)
 	}
-	t.batch.inputs++
 	if len(it.keys) == 0 {
+		t.batch.inputs++
 		s.dirty[consumer.Partition("", t.cfg.Partitions)] = true
 		t.countIgnored("no key: "+it.Type, &it.Taken)
-		return nil
+		return true, nil
 	}
-	for _, key := range it.keys {
+	for ; it.given < len(it.keys); it.given++ {
+		if t.batch.inputs >= t.limit() {
+			return false, nil
+		}
+		t.batch.inputs++
+		key := it.keys[it.given]
 		p := consumer.Partition(key, t.cfg.Partitions)
 		if s.handled(p, it.Position) {
 			continue
 		}
 		s.dirty[p] = true
-		if err := t.give(ctx, key, &it.Taken, it.handlings); err != nil {
-			return err
+		own, err := t.router.concerning(key, &it.Taken, it.handlings)
+		if err != nil {
+			return false, err
+		}
+		if err := t.give(ctx, key, &it.Taken, own); err != nil {
+			return false, err
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // give lets one instance take an event, by where it is in its life.
@@ -533,6 +544,9 @@ func (t *term) takeQueued(inst *Instance, in *Taken) error {
 		return nil
 	}
 	handlings, err := t.router.decode(in)
+	if err == nil {
+		handlings, err = t.router.concerning(inst.Key, in, handlings)
+	}
 	if err != nil {
 		return err
 	}

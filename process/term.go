@@ -335,7 +335,7 @@ func (t *term) takeInTime(ctx context.Context) error {
 			t.batch.clock = at
 		}
 		it, _ := s.next()
-		if err := t.takeEvent(ctx, s, it); err != nil {
+		if whole, err := t.takeEvent(ctx, s, it); err != nil || !whole {
 			return err
 		}
 		s.pop()

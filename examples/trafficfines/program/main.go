@@ -10,7 +10,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"runtime"
 	"runtime/pprof"
 	"strings"
 	"time"
@@ -72,7 +71,7 @@ func parseFlags(args []string, stderr io.Writer) (*flags, error) {
 	set.BoolVar(&f.check, "check", false, "compare the figures with expected.json in the -data folder")
 	set.BoolVar(&f.stats, "stats", false, "print what the run took, also with --json")
 	set.StringVar(&f.cpuProfile, "cpuprofile", "", "write a CPU profile to a `file`")
-	set.StringVar(&f.memProfile, "memprofile", "", "write a heap profile to a `file`, as of when the process has finished")
+	set.StringVar(&f.memProfile, "memprofile", "", "write a heap profile to a `file`, as of shortly before the process has finished")
 	set.StringVar(&f.generate, "generate", "", "make up fines into a `folder`, and do nothing else")
 	set.IntVar(&f.cases, "cases", 1000, "how many fines to make up")
 	set.Uint64Var(&f.seed, "seed", 1, "what the fines that are made up depend on")
@@ -114,7 +113,8 @@ func (f *flags) run(ctx context.Context, stdout, stderr io.Writer) (err error) {
 			err = errors.Join(err, out.Close())
 		}()
 	}
-	c := Config{Data: f.data, Dir: f.dir, Tell: teller(stderr), Logger: slog.New(slog.NewTextHandler(stderr, nil))}
+	tell := teller(stderr)
+	c := Config{Data: f.data, Dir: f.dir, Tell: tell, Logger: slog.New(slog.NewTextHandler(stderr, nil))}
 	if f.panicAt != "" {
 		c.Watch = func(_ domain.Fine, do *process.Step) {
 			if do.Instance() == f.panicAt {
@@ -122,11 +122,12 @@ func (f *flags) run(ctx context.Context, stdout, stderr io.Writer) (err error) {
 			}
 		}
 	}
+	heap := &heapProfile{path: f.memProfile}
 	if f.memProfile != "" {
-		c.Collected = func() error { return heapProfile(f.memProfile) }
+		c.Tell = func(p Progress) { tell(p); heap.take(p) }
 	}
 	r, stats, err := Run(ctx, c)
-	if err != nil {
+	if err := errors.Join(err, heap.err); err != nil {
 		return err
 	}
 	for _, h := range r.Held {
@@ -178,13 +179,23 @@ func (f *flags) compare(figures report.Figures, stderr io.Writer) error {
 	return nil
 }
 
-func heapProfile(path string) error {
-	out, err := os.Create(path) // #nosec G304 -- the user names the file
-	if err != nil {
-		return err
+// heapProfile is written again and again while the process runs, so that the last one shows what its end needs.
+type heapProfile struct {
+	path string
+	last time.Time
+	err  error
+}
+
+func (h *heapProfile) take(p Progress) {
+	if p.Phase != Collecting || time.Since(h.last) < 3*time.Second || h.err != nil {
+		return
 	}
-	runtime.GC()
-	return errors.Join(pprof.WriteHeapProfile(out), out.Close())
+	h.last = time.Now()
+	out, err := os.Create(h.path)
+	if err == nil {
+		err = errors.Join(pprof.WriteHeapProfile(out), out.Close())
+	}
+	h.err = err
 }
 
 // write tells what a run took.
@@ -196,24 +207,24 @@ func (s Stats) write(out io.Writer) {
 	if e.Inputs > 0 {
 		fmt.Fprintf(out, "%d transactions of the process, %.2f for 1,000 inputs\n", e.Transactions, 1000*float64(e.Transactions)/float64(e.Inputs))
 	}
-	if most, ok := mostMemory(); ok {
-		fmt.Fprintf(out, "%d MB of memory resident at most\n", most/1_000_000)
+	if m := s.Memory; m[2] > 0 {
+		fmt.Fprintf(out, "%d MB of memory resident at most: %d up to the end of the import, %d up to that of the run\n", m[2]/1e6, m[0]/1e6, m[1]/1e6)
 	}
 }
 
-// mostMemory returns the high-water mark of resident memory in bytes, where the system tells.
-func mostMemory() (int64, bool) {
+// mostMemory returns the high-water mark of resident memory in bytes; 0 where the system doesn't tell.
+func mostMemory() int64 {
 	text, err := os.ReadFile("/proc/self/status")
 	if err != nil {
-		return 0, false
+		return 0
 	}
 	for line := range strings.Lines(string(text)) {
 		var kib int64
 		if n, err := fmt.Sscanf(line, "VmHWM: %d kB", &kib); n == 1 && err == nil {
-			return kib << 10, true
+			return kib << 10
 		}
 	}
-	return 0, false
+	return 0
 }
 
 // teller returns what tells of progress: on a terminal in place, elsewhere a line now and then.

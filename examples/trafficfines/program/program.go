@@ -22,20 +22,20 @@ import (
 	"github.com/ensue-io/ensue/process"
 )
 
-// Config says what is run. Data and Dir are needed.
+// Config says what is run. Dir is needed, and Data unless everything was imported before.
 type Config struct {
-	Data string // folder with the four .csv.gz files; not needed once they are imported
+	Data string // folder with the four .csv.gz files
 	Dir  string // folder of the five logs; it is made if it does not exist
 
-	Order    []string                         // of the modules, which decides between events of one instant; default authority.Names
-	Watch    func(domain.Fine, *process.Step) // called at the end of every step, if not nil
-	Imported func(events int)                 // called after every append of the import with how many events are there, if not nil
-	Options  func(*ensue.Options)             // may change the engine's options
-	Tell     func(Progress)                   // told of progress at every tick, if not nil
-	Tick     time.Duration                    // default 250 ms
-	Logger   *slog.Logger                     // default slog.Default()
+	Order   []string             // of the modules, which decides between events of one instant; default authority.Names
+	Options func(*ensue.Options) // may change the engine's options
+	Tick    time.Duration        // how often Tell is called; default 250 ms
+	Logger  *slog.Logger         // default slog.Default()
 
-	Collected func() error // called when the process has finished, while everything is still open, if not nil
+	// What is called on the way, where it is not nil.
+	Tell     func(Progress)                   // at every tick
+	Imported func(events int)                 // after every append of the import, with how many events are there
+	Watch    func(domain.Fine, *process.Step) // at the end of every step
 }
 
 // Progress is how far a run is.
@@ -59,6 +59,7 @@ const (
 type Stats struct {
 	Import, Run, Report time.Duration
 	Engine              process.Stats // of this run alone
+	Memory              [3]int64      // bytes resident at most, up to the end of each; 0 where the system doesn't tell
 }
 
 // Run imports, runs and reports. Whatever was done by a run before this one, finished or interrupted, is not done again.
@@ -75,23 +76,20 @@ func Run(ctx context.Context, c Config) (*report.Report, Stats, error) {
 		return nil, stats, err
 	}
 	err = Import(ctx, app, c)
-	stats.Import = lap()
+	stats.Import, stats.Memory[0] = lap(), mostMemory()
 	if err == nil {
 		err = Collect(ctx, app, c)
 		stats.Engine = app.Process(authority.Collection).Stats()
 	}
-	if err == nil && c.Collected != nil {
-		err = c.Collected()
-	}
 	if err = errors.Join(err, app.Close()); err != nil {
 		return nil, stats, err
 	}
-	stats.Run = lap()
+	stats.Run, stats.Memory[1] = lap(), mostMemory()
 	if c.Tell != nil {
 		c.Tell(Progress{Phase: Reporting})
 	}
 	r, err := report.Read(ctx, c.Dir)
-	stats.Report = lap()
+	stats.Report, stats.Memory[2] = lap(), mostMemory()
 	return r, stats, err
 }
 
