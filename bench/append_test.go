@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"testing"
 
@@ -44,7 +45,7 @@ func BenchmarkAppend(b *testing.B) {
 					place()
 				}
 			} else {
-				b.SetParallelism(callers) // as many for each processor at least
+				b.SetParallelism(max(1, callers/runtime.GOMAXPROCS(0))) // for each processor
 				b.RunParallel(func(pb *testing.PB) {
 					for pb.Next() {
 						place()

@@ -30,7 +30,7 @@ var stores = []struct {
 	{"files", func(b *testing.B) string { return b.TempDir() + "/" }},                   // one for each
 }
 
-// open opens an application, which the benchmark closes when it ends.
+// open opens an application; the benchmark closes it.
 func open(b *testing.B, address string, options ensue.Options, modules ...ensue.Part) *ensue.App {
 	b.Helper()
 	options.Logger = quiet
@@ -38,7 +38,6 @@ func open(b *testing.B, address string, options ensue.Options, modules ...ensue.
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { closeApp(b, app) })
 	return app
 }
 

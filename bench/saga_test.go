@@ -81,6 +81,7 @@ func BenchmarkSaga(b *testing.B) {
 	for _, s := range stores {
 		b.Run(s.name, func(b *testing.B) {
 			app := open(b, s.address(b), ensue.Options{}, shop()...)
+			defer closeApp(b, app)
 			defer running(b, app)()
 			rounds := 0
 			for b.Loop() {

@@ -129,28 +129,6 @@ func TestAnotherProcessWrites(t *testing.T) {
 	sound(t, l.file)
 }
 
-// TestOpeningAgainKeepsTheLocks: a second handle on the file in this process, opened and closed, must not drop the locks
-// of the first, or another process that ends takes the write-ahead log away under it.
-func TestOpeningAgainKeepsTheLocks(t *testing.T) {
-	l := newLog(t, Options{})
-	fill(t, l, "s", 1)
-	for round := range 3 {
-		for _, o := range []Options{{}, {ReadOnly: true}} {
-			closeFile(t, openFile(t, l.file.path, o))
-		}
-		other := startProcess(t, "obey", l.file.path)
-		if v := other.append(t, "s", "theirs"); v != fmt.Sprint(2+2*round) {
-			t.Fatalf("the other process appended version %s", v)
-		}
-		_ = other.in.Close()
-		if err := other.Wait(); err != nil {
-			t.Fatal(err)
-		}
-		mustAppend(t, l, to("s", eventlog.Exactly(eventlog.Version(2+2*round)), fact("ours")))
-	}
-	sound(t, l.file)
-}
-
 // TestBothProcessesWriteAtOnce, and neither loses or doubles anything.
 func TestBothProcessesWriteAtOnce(t *testing.T) {
 	l := newLog(t, Options{})

@@ -227,6 +227,13 @@ func TestFailedAppendTxLeavesTheTransactionAsItWas(t *testing.T) {
 	if _, err := l.AppendTx(t.Context(), tx, put, to("a", eventlog.NoStream, good)); err != nil {
 		t.Errorf("error %v", err)
 	}
+	if _, err := tx.Exec(`CREATE TEMP TRIGGER no BEFORE INSERT ON entries WHEN new.key = 'no' BEGIN SELECT RAISE(ABORT, 'not this'); END`); err != nil {
+		t.Fatal(err)
+	}
+	no := eventlog.Put{Entry: eventlog.Entry{Kind: eventlog.Claim, Key: "no"}}
+	if _, err := l.AppendTx(t.Context(), tx, to("a", eventlog.Any, fact("no")), no); err == nil || !strings.Contains(err.Error(), "not this") {
+		t.Errorf("error %v", err)
+	}
 	if err := tx.Commit(); err != nil {
 		t.Fatal(err)
 	}

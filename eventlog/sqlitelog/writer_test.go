@@ -35,8 +35,12 @@ func (g *gate) commit(commit func() error) error {
 	case <-g.over:
 		return commit()
 	}
-	if err := <-g.proceed; err != nil {
-		return err
+	select {
+	case err := <-g.proceed:
+		if err != nil {
+			return err
+		}
+	case <-g.over:
 	}
 	return commit()
 }
@@ -168,6 +172,7 @@ func TestFailedSyncIsFinal(t *testing.T) {
 	if a := <-answers; a.err == nil {
 		t.Fatal("the append succeeded")
 	}
+	g.open() // from now on the medium would do
 	for range 3 {
 		_, err := l.Append(context.Background(), to("s", eventlog.Any, fact("3")))
 		if err == nil || !strings.Contains(err.Error(), "open the file again") {

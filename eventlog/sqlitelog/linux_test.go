@@ -75,3 +75,34 @@ func TestWithoutTheRightToWrite(t *testing.T) {
 		})
 	}
 }
+
+// TestOpeningAgainKeepsTheLocks: a second handle on the file in this process, opened and closed, must not drop the locks
+// of the first, by which other processes know that the write-ahead log is in use.
+func TestOpeningAgainKeepsTheLocks(t *testing.T) {
+	l := newLog(t, Options{})
+	fill(t, l, "s", 1)
+	info, err := os.Stat(l.file.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := fmt.Sprintf(":%d ", info.Sys().(*syscall.Stat_t).Ino)
+	locks := func() (n int) {
+		table, err := os.ReadFile("/proc/locks")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(table)) {
+			if strings.Contains(line, fmt.Sprintf(" %d ", os.Getpid())) && strings.Contains(line, file) {
+				n++
+			}
+		}
+		return n
+	}
+	before := locks()
+	for _, o := range []Options{{}, {MustExist: true}, {ReadOnly: true}} {
+		closeFile(t, openFile(t, l.file.path, o))
+		if after := locks(); before == 0 || after != before {
+			t.Errorf("%+v: the process has %d locks, had %d", o, after, before)
+		}
+	}
+}
