@@ -2,6 +2,7 @@ package ensue_test
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"strings"
 	"testing"
@@ -121,6 +122,22 @@ func TestOpenReportsEveryMistakeAtOnce(t *testing.T) {
 		if _, err := ensue.Open(t.Context(), address, ensue.Module{Name: "orders"}); err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%q: got %v, want %q", address, err, part)
 		}
+	}
+}
+
+// Whoever ends Run by its context asked for it, also with a cause, as signal.NotifyContext gives one.
+func TestRunEndsWithItsContextWithoutAnError(t *testing.T) {
+	app, err := ensue.Open(t.Context(), "memory:", ensue.Options{Logger: quiet()}, dailyModule())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancelCause(t.Context())
+	stop(errors.New("a signal"))
+	if err := app.Run(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := app.Close(); err != nil {
+		t.Error(err)
 	}
 }
 

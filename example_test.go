@@ -187,12 +187,8 @@ func ExampleApp_Submit() {
 	before, err := app.Status(ctx, id)
 	fmt.Println(before.Status, err)
 
-	head, err := app.Module("letters").Log().Head(ctx)
-	if err != nil {
-		panic(err)
-	}
 	defer running(app)()
-	if err := app.Module("letters").Log().Wait(ctx, head); err != nil { // until the letter is written
+	if err := app.WaitIdle(ctx); err != nil {
 		panic(err)
 	}
 	after, err := app.Status(ctx, id)

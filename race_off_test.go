@@ -2,5 +2,5 @@
 
 package ensue_test
 
-// raceFactor is how much slower the race detector may make what a test times: it is off.
+// raceFactor is by how much what a test prepares is smaller under the race detector: it is off.
 const raceFactor = 1

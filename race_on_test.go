@@ -2,5 +2,5 @@
 
 package ensue_test
 
-// raceFactor is how much slower the race detector may make what a test times.
+// raceFactor is by how much what a test prepares is smaller under the race detector, which makes it slower by as much.
 const raceFactor = 10

@@ -2,6 +2,7 @@ package ensue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"sync"
@@ -14,8 +15,8 @@ import (
 // Run runs every process, every handler that comes afterwards, and every queue of submitted commands, until the context
 // ends, which is no error. By the replay clock it also ends when every process has finished. Anything that cannot go on
 // stops everything and is returned.
-func (a *App) Run(ctx context.Context) error {
-	ctx, stop := context.WithCancelCause(ctx)
+func (a *App) Run(asked context.Context) error {
+	ctx, stop := context.WithCancelCause(asked)
 	defer stop(nil)
 	var all, processes sync.WaitGroup
 	run := func(what string, wg *sync.WaitGroup, f func(context.Context) error) {
@@ -42,13 +43,13 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	processes.Wait()
 	all.Wait()
-	if err := context.Cause(ctx); err != errDone && err != ctx.Err() { //nolint:errorlint // compared with what this function itself gave
+	if err := context.Cause(ctx); asked.Err() == nil && err != nil && !errors.Is(err, errDone) {
 		return fmt.Errorf("ensue: %w", err)
 	}
 	return nil
 }
 
-var errDone = fmt.Errorf("ensue: every process has finished")
+var errDone = errors.New("ensue: every process has finished")
 
 // WaitIdle waits until nothing is left to do: every process has taken what the logs hold, every command that was sent or
 // submitted has its outcome, every handler has met what happened, and nothing is due. Instances that are held, and inputs

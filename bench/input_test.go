@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"fmt"
 	"testing"
 
 	"github.com/ensue-io/ensue"
@@ -98,41 +97,43 @@ func BenchmarkInput(b *testing.B) {
 // BenchmarkColdLoad loads 1,000 instances of 10 steps from a file that was just opened.
 func BenchmarkColdLoad(b *testing.B) {
 	const loaded, steps = 1000, 10
-	for name, store := range map[string]process.Store{"streams": process.Streams{}, "documents": process.Documents{}} {
-		for _, home := range []string{"billing", "meters"} {
-			if name == "documents" && home == "meters" {
-				continue // a document is the same wherever its inputs come from
-			}
-			b.Run(fmt.Sprintf("%s/home=%s", name, home), func(b *testing.B) {
-				options := ensue.Options{Processes: map[string]ensue.ProcessOptions{"consumption": {Store: store}}}
-				address, all := stores[1].address(b), keys(0, instances)
-				app := open(b, address, options, power(home)...)
-				stop := running(b, app)
-				record(b, app, "meters", "readings/1", readings(all, steps))
-				idle(b, app)
-				stop()
-				closeApp(b, app)
-				rounds := 0
-				for b.Loop() {
-					b.StopTimer()
-					app := open(b, address, options, power(home)...)
-					b.StartTimer()
-					found, err := store.Load(context.Background(), app.Process("consumption").Home(), all[:loaded])
-					b.StopTimer()
-					if err != nil {
-						b.Fatal(err)
-					}
-					for _, i := range found {
-						if i == nil || i.Steps != steps {
-							b.Fatalf("loaded %+v", i)
-						}
-					}
-					closeApp(b, app)
-					rounds++
-					b.StartTimer()
+	for _, v := range []struct {
+		name, home string
+		store      process.Store
+	}{
+		{"streams", "billing", process.Streams{}},
+		{"streams/home", "meters", process.Streams{}}, // linked instead of copied
+		{"documents", "billing", process.Documents{}},
+	} {
+		b.Run(v.name, func(b *testing.B) {
+			options := ensue.Options{Processes: map[string]ensue.ProcessOptions{"consumption": {Store: v.store}}}
+			address, all := stores[1].address(b), keys(0, instances)
+			app := open(b, address, options, power(v.home)...)
+			stop := running(b, app)
+			record(b, app, "meters", "readings/1", readings(all, steps))
+			idle(b, app)
+			stop()
+			closeApp(b, app)
+			rounds := 0
+			for b.Loop() {
+				b.StopTimer()
+				app := open(b, address, options, power(v.home)...)
+				b.StartTimer()
+				found, err := v.store.Load(context.Background(), app.Process("consumption").Home(), all[:loaded])
+				b.StopTimer()
+				if err != nil {
+					b.Fatal(err)
 				}
-				b.ReportMetric(float64(rounds*loaded)/b.Elapsed().Seconds(), "instances/s")
-			})
-		}
+				for _, i := range found {
+					if i == nil || i.Steps != steps {
+						b.Fatalf("loaded %+v", i)
+					}
+				}
+				closeApp(b, app)
+				rounds++
+				b.StartTimer()
+			}
+			b.ReportMetric(float64(rounds*loaded)/b.Elapsed().Seconds(), "instances/s")
+		})
 	}
 }

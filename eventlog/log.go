@@ -292,7 +292,8 @@ type StreamLister interface {
 // StreamsReader is a capability: several streams can be read at once, which costs far less than one after the other.
 type StreamsReader interface {
 	// ReadStreams returns the events of the streams, whole and with system records: stream after stream in the order given,
-	// each in version order. Streams that do not exist have none. Each is named once.
+	// each in version order. Streams that do not exist have none. Each is named once. What is appended to a stream before
+	// its turn comes may be in it, later events are not.
 	ReadStreams(ctx context.Context, streams []string) iter.Seq2[event.Recorded, error]
 }
 

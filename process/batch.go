@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/ensue-io/ensue/event"
 	"github.com/ensue-io/ensue/eventlog"
 )
 
@@ -33,6 +34,11 @@ func (b *batch) reset() {
 
 func (b *batch) empty() bool {
 	return b.inputs == 0 && b.settled == 0 && len(b.writes) == 0 && len(b.holds) == 0 && len(b.released) == 0 && len(b.timeouts) == 0
+}
+
+// decided tells whether anything became of the inputs: those that were handled before are read again and pass.
+func (b *batch) decided() bool {
+	return len(b.changes) > 0 || b.settled > 0 || len(b.writes) > 0 || len(b.holds) > 0 || len(b.released) > 0 || len(b.ignored) > 0
 }
 
 // changed tells whether the instance took a step in this batch.
@@ -135,7 +141,7 @@ func (t *term) commit(ctx context.Context, all bool) error {
 	// What is decided is committed also when the program is being stopped: the context's end must not leave it unknown.
 	done, err := t.home.Log.Append(context.WithoutCancel(ctx), writes...)
 	if err != nil {
-		return t.cannotSave(refused(err))
+		return t.cannotSave(refusal(err))
 	}
 	if done.Repeat { // nothing was written: every event of the batch was in the log already, emitted under an id of its own
 		return t.cannotSave(&refusedError{errRepeated})
@@ -183,8 +189,14 @@ type refusedError struct{ err error }
 func (e *refusedError) Error() string { return fmt.Sprintf("the store refuses it: %v", e.err) }
 func (e *refusedError) Unwrap() error { return e.err }
 
-// refused marks errors of an append that would come again with the same batch.
-func refused(err error) error {
+// refused names a step: its instance and its input.
+type refused struct {
+	instance string
+	input    event.ID
+}
+
+// refusal marks errors of an append that would come again with the same batch.
+func refusal(err error) error {
 	var limit *eventlog.LimitError
 	var name *eventlog.NameError
 	var id *eventlog.IDError
@@ -208,7 +220,7 @@ func (t *term) cannotSave(err error) error {
 		return err
 	}
 	for _, c := range t.batch.changes {
-		t.refuse[c.Instance.Key] = err
+		t.refuse[refused{c.Instance.Key, c.Steps[len(c.Steps)-1].Record.Input.ID}] = err
 	}
 	return errAgain
 }

@@ -133,7 +133,15 @@ func checkName(name string) error {
 func Stream(process, instance string) string { return process + "/" + instance }
 
 // checkInstance tells what is wrong with an instance's key, which a locator made out of an input.
-func checkInstance(process, key string) error { return eventlog.CheckStream(Stream(process, key)) }
+func checkInstance(process, key string) error {
+	if err := eventlog.CheckStream(Stream(process, key)); err != nil {
+		return err
+	}
+	if n := len(queueKey(process, key, 0)); n > eventlog.MaxEntryKey {
+		return &eventlog.NameError{What: "instance", Name: key[:20] + "…", Reason: fmt.Sprintf("needs %d bytes, with its %% and / escaped; %d are possible", n, eventlog.MaxEntryKey)}
+	}
+	return nil
+}
 
 // stateType is what the engine needs to know of S.
 type stateType struct {

@@ -69,7 +69,7 @@ type Engine struct {
 	reads  []string            // sources, in the order of the modules
 	names  map[string][]string // event types to read, by source
 	single int                 // inputs still to be taken one by one, since the batch that they were in failed
-	refuse map[string]error    // instances whose last step the store refused, by key
+	refuse map[refused]error   // steps that the store refused
 
 	mu    sync.Mutex
 	stats Stats
@@ -141,7 +141,7 @@ func NewEngine(cfg Config) (*Engine, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	e := &Engine{cfg: cfg, router: r, refuse: map[string]error{}}
+	e := &Engine{cfg: cfg, router: r, refuse: map[refused]error{}}
 	var reads []string
 	reads, e.names = r.sources()
 	for _, m := range cfg.Modules { // ties go by the declared order of the modules
@@ -283,6 +283,7 @@ var (
 type idleness struct {
 	is      bool
 	heads   map[string]eventlog.Position // of the sources, when it became idle
+	until   time.Time                    // when the next timeout is due by the wall clock; zero for none
 	changed chan struct{}
 }
 
@@ -292,9 +293,9 @@ func (e *Engine) setBusy() {
 	e.mu.Unlock()
 }
 
-func (e *Engine) setIdle(heads map[string]eventlog.Position) {
+func (e *Engine) setIdle(heads map[string]eventlog.Position, until time.Time) {
 	e.mu.Lock()
-	e.idle.is, e.idle.heads = true, heads
+	e.idle.is, e.idle.heads, e.idle.until = true, heads, until
 	close(e.idle.changed)
 	e.idle.changed = make(chan struct{})
 	e.mu.Unlock()
@@ -315,7 +316,7 @@ func (e *Engine) WaitIdle(ctx context.Context) error {
 	}
 	for {
 		e.mu.Lock()
-		reached := e.idle.is
+		reached := e.idle.is && (e.idle.until.IsZero() || e.cfg.Now().Before(e.idle.until))
 		for module, head := range want {
 			reached = reached && e.idle.heads[module] >= head
 		}

@@ -185,10 +185,20 @@ func (r *router) locate(t *Taken, handlings []handling) (keys []string, err erro
 			err = &StepError{Process: r.def.name, Input: t.describe(), Err: fmt.Errorf("panic in Locate: %v", p), Stack: string(debug.Stack())}
 		}
 	}()
+	var seen map[string]bool // of many: most events have one
 	for _, x := range handlings {
 		for _, key := range x.h.locate(x.fact, t.Metadata) {
-			if key == "" || slices.Contains(keys, key) {
+			if key == "" || seen[key] || seen == nil && slices.Contains(keys, key) {
 				continue
+			}
+			if seen == nil && len(keys) == 16 {
+				seen = make(map[string]bool, 1024)
+				for _, k := range keys {
+					seen[k] = true
+				}
+			}
+			if seen != nil {
+				seen[key] = true
 			}
 			if err := checkInstance(r.def.name, key); err != nil {
 				return nil, &StepError{Process: r.def.name, Instance: key, Input: t.describe(), Err: err}

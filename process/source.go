@@ -193,6 +193,12 @@ func (s *source) handled(partition int, p eventlog.Position) bool {
 	return s.cursors[partition].Position >= p
 }
 
+// handledByAny tells whether the position had been handled before this term, whomever it concerns: a partition's cursor is
+// written with the position up to which all of them have been given what is theirs.
+func (s *source) handledByAny(p eventlog.Position) bool {
+	return slices.ContainsFunc(s.cursors, func(c consumer.Cursor) bool { return c.Position >= p })
+}
+
 // cursorWrites returns the writes of the cursors that moved: of the partitions that took something or, so that none lags
 // far behind, all of them.
 func (s *source) cursorWrites(process string, all bool) []eventlog.Write {
@@ -210,4 +216,12 @@ func (s *source) cursorWrites(process string, all bool) []eventlog.Write {
 	}
 	clear(s.dirty)
 	return writes
+}
+
+// lagMost is how far a partition's cursor may lag behind what was taken: so much is read again at the next start.
+const lagMost = 4096
+
+// lags tells whether a partition that nothing concerned for long has a cursor far behind.
+func (s *source) lags() bool {
+	return slices.ContainsFunc(s.cursors, func(c consumer.Cursor) bool { return s.taken > c.Position+lagMost })
 }

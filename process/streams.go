@@ -48,7 +48,7 @@ func (Streams) Load(ctx context.Context, home Home, keys []string) ([]*Instance,
 	}
 	for _, i := range instances {
 		if i != nil && i.Status == New {
-			return nil, &eventlog.CorruptError{Address: home.Stream(i.Key), Reason: "the instance is listed, but its stream does not start it"}
+			return nil, unreadable(i, &eventlog.CorruptError{Address: home.Stream(i.Key), Reason: "the instance is listed, but its stream does not start it"})
 		}
 	}
 	return instances, nil
@@ -77,15 +77,20 @@ func foldStreams(home Home, records iter.Seq2[event.Recorded, error], instances 
 			i = next
 		}
 		steps, err := h.take(rec)
-		if err == nil {
-			err = replay(steps)
-		}
 		if err != nil {
+			return unreadable(i, err)
+		}
+		if err := replay(steps); err != nil {
 			return err
 		}
 		i.Token = uint64(rec.Version)
 	}
 	return replay(h.end())
+}
+
+// unreadable is the error of an instance whose stream is broken: it stands aside.
+func unreadable(i *Instance, err error) error {
+	return &StepError{Process: i.Process, Instance: i.Key, Input: "its history", Err: err}
 }
 
 // Save implements Store.

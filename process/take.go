@@ -90,7 +90,7 @@ func (t *term) takeEvent(ctx context.Context, s *source, it *item) (whole bool, 
 		p := consumer.Partition(key, t.cfg.Partitions)
 		s.dirty[p] = true
 		t.batch.inputs++
-		if t.holds[key] != nil || s.handled(p, it.Position) {
+		if t.holds[key] != nil || s.handledByAny(it.Position) {
 			return true, nil
 		}
 		h := t.newHold(key, Held)
@@ -183,14 +183,18 @@ func (t *term) give(ctx context.Context, key string, in *Taken, handlings []hand
 // birth returns what a starting step notes: where the process stands in each of its sources, so that nothing that was
 // passed before the instance was born is ever applied to it (G8).
 func (t *term) birth(inst *Instance, in *Taken) *Birth {
-	b := &Birth{Incarnation: inst.Incarnation + 1}
-	p := consumer.Partition(inst.Key, t.cfg.Partitions)
+	return &Birth{Incarnation: inst.Incarnation + 1, Marks: t.passed(inst.Key, in)}
+}
+
+// passed returns where the process stands, for an instance, in the sources that an input is not of.
+func (t *term) passed(key string, in *Taken) (marks []Mark) {
+	p := consumer.Partition(key, t.cfg.Partitions)
 	for _, s := range t.sources {
 		if at := s.routed(p); at > 0 && s.module.Name != in.Module {
-			b.Marks = append(b.Marks, Mark{Module: s.module.Name, Log: s.module.Log.ID(), Position: at})
+			marks = append(marks, Mark{Module: s.module.Name, Log: s.module.Log.ID(), Position: at})
 		}
 	}
-	return b
+	return marks
 }
 
 // noInstance follows the declared policy for an input that finds no instance.
@@ -208,8 +212,8 @@ func (t *term) noInstance(key string, in *Taken, handlings []handling) error {
 
 // step computes a step and puts it into the batch.
 func (t *term) step(inst *Instance, in *Taken, birth *Birth, handlings []handling) error {
-	if err := t.refuse[inst.Key]; err != nil {
-		delete(t.refuse, inst.Key)
+	if err := t.refuse[refused{inst.Key, in.ID}]; err != nil {
+		delete(t.refuse, refused{inst.Key, in.ID})
 		return &StepError{Process: t.timers.process, Instance: inst.Key, Input: in.describe(), Err: err}
 	}
 	had := timerNames(inst)
@@ -313,7 +317,11 @@ func (t *term) fire(inst *Instance, timer Timer) error {
 
 // takeOutcomes records the outcomes of commands, as inputs where the definition handles them.
 func (t *term) takeOutcomes(ctx context.Context) error {
-	for _, o := range t.dispatch.outcomes(4 * t.limit()) {
+	limit := t.limit()
+	if t.single == 0 {
+		limit *= 4 // they are small
+	}
+	for _, o := range t.dispatch.outcomes(limit) {
 		t.batch.settled++
 		t.batch.stats.Commands++
 		t.batch.put(eventlog.Delete{Kind: eventlog.Pending, Key: pendingKey(t.timers.process, o.instance, o.sent.Number)})
@@ -392,11 +400,17 @@ func (t *term) enqueue(h *Holding, in *Taken) error {
 	return t.batch.enqueue(t.timers.process, h, in)
 }
 
-// failOrStop makes the instance stand aside after a failed step; errors that are not the step's end the term.
-func (t *term) failOrStop(key string, inst *Instance, in *Taken, err error) error {
+// itsOwn tells whether an error is that of one instance alone, which must not stop the others.
+func itsOwn(err error) bool {
 	var step *StepError
 	var decode *event.DecodeError
-	if !errors.As(err, &step) && !errors.As(err, &decode) {
+	var missing *event.MissingUpcastError
+	return errors.As(err, &step) || errors.As(err, &decode) || errors.As(err, &missing)
+}
+
+// failOrStop makes the instance stand aside after a failed step; errors that are not the step's end the term.
+func (t *term) failOrStop(key string, inst *Instance, in *Taken, err error) error {
+	if !itsOwn(err) {
 		return err
 	}
 	if t.batch.changed(key) {
@@ -409,6 +423,13 @@ func (t *term) failOrStop(key string, inst *Instance, in *Taken, err error) erro
 		if inst != nil {
 			h.Marks = slices.Clone(inst.Marks)
 		}
+	}
+	if in.Kind == EventInput && (h.Condition == Waiting || len(h.Marks) == 0) { // a birth: what was passed before it never queues behind it
+		known := Instance{Marks: h.Marks}
+		for _, m := range t.passed(key, in) {
+			known.mark(m)
+		}
+		h.Marks = known.Marks
 	}
 	h.failed(in, err, t.cfg.Now(), t.cfg.Retry)
 	t.cfg.Logger.Error("an instance stands aside", "instance", key, "condition", h.Condition, "attempts", h.Attempts, "error", err)
@@ -434,6 +455,9 @@ func (t *term) takeRetries(ctx context.Context) error {
 	for _, h := range dueRetries(t.retries, now) {
 		if t.batch.inputs >= t.limit() {
 			return nil
+		}
+		if t.batch.holds[h.Instance] != nil {
+			continue // it fell behind in this very batch: its queue can be read when that is committed
 		}
 		if err := t.retry(ctx, h); err != nil {
 			return err
@@ -480,8 +504,10 @@ func (t *term) retry(ctx context.Context, h *Holding) error {
 	}
 	for n := range items {
 		in := &items[n].taken
-		if err := t.takeQueued(inst, in); err != nil {
+		if taken, err := t.takeQueued(inst, in); err != nil {
 			return t.failAgain(h, in, err)
+		} else if !taken {
+			break
 		}
 		t.batch.inputs++
 		h.Queued--
@@ -502,9 +528,7 @@ func (t *term) retry(ctx context.Context, h *Holding) error {
 
 // failAgain keeps a hold after another failure.
 func (t *term) failAgain(h *Holding, in *Taken, err error) error {
-	var step *StepError
-	var decode *event.DecodeError
-	if !errors.As(err, &step) && !errors.As(err, &decode) {
+	if !itsOwn(err) {
 		return err
 	}
 	if t.batch.changed(h.Instance) {
@@ -518,8 +542,9 @@ func (t *term) failAgain(h *Holding, in *Taken, err error) error {
 	return nil
 }
 
-// takeQueued lets the instance take an input from its queue, and before it the timeouts that were due by then.
-func (t *term) takeQueued(inst *Instance, in *Taken) error {
+// takeQueued lets the instance take an input from its queue, and before it the timeouts that were due by then. False
+// means that it is to be taken in another batch: where inputs are taken one by one, a timeout is one of them.
+func (t *term) takeQueued(inst *Instance, in *Taken) (taken bool, err error) {
 	for inst.Status == Running {
 		timer, ok := firstTimer(inst, in.Time)
 		if !ok {
@@ -531,36 +556,39 @@ func (t *term) takeQueued(inst *Instance, in *Taken) error {
 			err = t.step(inst, &fired, nil, handlings)
 		}
 		if err != nil {
-			return err
+			return false, err
+		}
+		if t.batch.inputs++; t.single > 0 {
+			return false, nil
 		}
 	}
 	if in.Kind == TimeoutInput { // it failed when it fired; it may have been cancelled since
 		if timer, set := inst.timer(in.Name); !set || timer.ID != in.ID {
-			return nil
+			return true, nil
 		}
 	}
 	if in.Kind == EventInput && slices.Contains(inst.Taken, in.ID) {
 		t.batch.stats.Duplicates++
-		return nil
+		return true, nil
 	}
 	handlings, err := t.router.decode(in)
 	if err == nil {
 		handlings, err = t.router.concerning(inst.Key, in, handlings)
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	switch {
 	case inst.Status == Completed:
 		t.ignore(inst, in, "completed")
-		return nil
+		return true, nil
 	case inst.Status == New:
 		if !slices.ContainsFunc(handlings, func(x handling) bool { return x.h.starts }) {
-			return t.noInstance(inst.Key, in, handlings)
+			return true, t.noInstance(inst.Key, in, handlings)
 		}
-		return t.step(inst, in, t.birth(inst, in), handlings)
+		return true, t.step(inst, in, t.birth(inst, in), handlings)
 	default:
-		return t.step(inst, in, nil, handlings)
+		return true, t.step(inst, in, nil, handlings)
 	}
 }
 

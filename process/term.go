@@ -294,13 +294,13 @@ func (t *term) turn(ctx context.Context) (bool, error) {
 		}
 	}
 	if t.batch.empty() {
-		return false, nil
+		return t.timers.exhausted(), nil // then there is more to look at
 	}
 	t.setBusy()
-	if err := t.commit(ctx, false); err != nil {
+	if err := t.commit(ctx, slices.ContainsFunc(t.sources, (*source).lags)); err != nil {
 		return false, err
 	}
-	if t.single > 0 {
+	if t.single > 0 && t.batch.decided() {
 		t.single--
 	}
 	return true, nil
@@ -507,6 +507,9 @@ func (t *term) reportIdle() {
 	if open, _ := t.dispatch.backlog(); open > 0 {
 		return
 	}
+	if t.timers.exhausted() {
+		return
+	}
 	heads := make(map[string]eventlog.Position, len(t.sources))
 	for _, s := range t.sources {
 		if len(s.buffer) > 0 || !s.ended {
@@ -517,7 +520,11 @@ func (t *term) reportIdle() {
 	if len(t.retries) > 0 {
 		return
 	}
-	t.setIdle(heads)
+	until := time.Time{}
+	if d, ok := t.timers.next(); ok && !t.cfg.Replay {
+		until = d.at
+	}
+	t.setIdle(heads, until)
 }
 
 // checkpoint writes every cursor that lags.

@@ -13,7 +13,7 @@ import (
 	"github.com/ensue-io/ensue/eventlog"
 )
 
-// due is a timeout of some instance, in the order in which timeouts fire: by due time, then by instance and name.
+// due is a timeout of some instance, in the order in which timeouts fire: by due time, then by the key of the entry.
 type due struct {
 	at       time.Time
 	instance string
@@ -25,11 +25,23 @@ func (a due) before(b due) bool {
 	if c := a.at.Compare(b.at); c != 0 {
 		return c < 0
 	}
-	if a.instance != b.instance {
-		return a.instance < b.instance
-	}
-	return a.name < b.name
+	return a.keyBefore(b)
 }
+
+// keyBefore compares as the store does: by the entries' keys, in which odd characters are escaped.
+func (a due) keyBefore(b due) bool {
+	n := 0
+	for n < len(a.instance) && n < len(b.instance) && a.instance[n] == b.instance[n] {
+		n++
+	}
+	if n < len(a.instance) && n < len(b.instance) && plain(a.instance[n]) && plain(b.instance[n]) {
+		return a.instance[n] < b.instance[n] // by far the most
+	}
+	return timeoutKey("", a.instance, a.name) < timeoutKey("", b.instance, b.name)
+}
+
+// plain tells whether a byte stands for itself in a key.
+func plain(c byte) bool { return c != '%' && c != '/' && c != 0 }
 
 // dues is a heap of timeouts.
 type dues []due

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,18 +23,20 @@ import (
 
 const demoArguments = "ENSUE_TEST_DEMO_ARGUMENTS"
 
-// TestDemoProgram is no test, but this program as the worker of a demonstration in another test.
-func TestDemoProgram(t *testing.T) {
+// TestMain lets this test program be the worker of a demonstration in one of its tests.
+func TestMain(m *testing.M) {
 	arguments := os.Getenv(demoArguments)
 	if arguments == "" {
-		t.Skip("only as the worker of another test")
+		os.Exit(m.Run())
 	}
 	var args []string
-	if err := json.Unmarshal([]byte(arguments), &args); err != nil {
-		t.Fatal(err)
+	err := json.Unmarshal([]byte(arguments), &args)
+	if err == nil {
+		err = execute(context.Background(), os.Stdout, args...)
 	}
-	if err := execute(t.Context(), os.Stdout, args...); err != nil {
-		t.Fatal(err)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
 	}
 }
 
@@ -57,7 +60,7 @@ func runDemo(t *testing.T, dir string, kills int) (table, progressed string) {
 		if err != nil {
 			t.Error(err)
 		}
-		cmd := exec.CommandContext(ctx, os.Args[0], "-test.run=^TestDemoProgram$")
+		cmd := exec.CommandContext(ctx, os.Args[0])
 		cmd.Env = append(os.Environ(), demoArguments+"="+string(arguments))
 		return cmd
 	}

@@ -103,6 +103,10 @@ func (h handle) ReadStream(ctx context.Context, s string, q eventlog.StreamQuery
 	return whileOpen(h, h.Log.ReadStream(ctx, s, q))
 }
 
+func (h handle) ReadStreams(ctx context.Context, streams []string) iter.Seq2[event.Recorded, error] {
+	return whileOpen(h, h.Log.ReadStreams(ctx, streams))
+}
+
 func (h handle) Entries(ctx context.Context, q eventlog.EntryQuery) iter.Seq2[eventlog.Entry, error] {
 	return whileOpen(h, h.Log.Entries(ctx, q))
 }

@@ -77,7 +77,7 @@ func Cases() []Case {
 	var all []Case
 	for _, group := range [][]Case{
 		logCases, appendCases, expectCases, repeatCases, limitCases(), readCases, streamCases, sequenceCases(),
-		entryCases, entryQueryCases, dueCases, waitCases, linkCases, listCases, closeCases, truncateCases, closerCases,
+		entryCases, entryQueryCases, dueCases, waitCases, linkCases, listCases, gatherCases, closeCases, truncateCases, closerCases,
 		reopenCases, transactionCases, concurrentCases, concurrentEntryCases,
 	} {
 		all = append(all, group...)
@@ -105,6 +105,7 @@ type capability string
 const (
 	links      capability = "eventlog.Linker"
 	lists      capability = "eventlog.StreamLister"
+	gathers    capability = "eventlog.StreamsReader"
 	keeps      capability = "eventlog.StreamKeeper"
 	transacts  capability = "eventlog.SQLTransactor"
 	closes     capability = "eventlog.Closer"
@@ -121,6 +122,9 @@ func (c capability) of(log eventlog.Log, s Store) bool {
 		return ok && linker.Links()
 	case lists:
 		_, ok := log.(eventlog.StreamLister)
+		return ok
+	case gathers:
+		_, ok := log.(eventlog.StreamsReader)
 		return ok
 	case keeps:
 		_, ok := log.(eventlog.StreamKeeper)

@@ -28,6 +28,9 @@ func (nothing) ReadStream(context.Context, string, eventlog.StreamQuery) iter.Se
 func (nothing) Read(context.Context, eventlog.Query) iter.Seq2[event.Recorded, error] {
 	return none[event.Recorded]()
 }
+func (nothing) ReadStreams(context.Context, []string) iter.Seq2[event.Recorded, error] {
+	return none[event.Recorded]()
+}
 func (nothing) Entries(context.Context, eventlog.EntryQuery) iter.Seq2[eventlog.Entry, error] {
 	return none[eventlog.Entry]()
 }

@@ -83,7 +83,7 @@ func awaited(ctx context.Context, log eventlog.Log, after eventlog.Position) err
 
 var closerCases = []Case{
 	{Name: "close/every later call fails with ErrClosed", needs: closes, run: func(t *trial) {
-		t.arrange()
+		t.arrange(sequences[0])
 		for range 2 {
 			t.ok("close", t.log.(eventlog.Closer).Close())
 		}
@@ -146,7 +146,7 @@ var closerCases = []Case{
 		}
 	}},
 	{Name: "close/ends a sequence that is being ranged over", needs: closes, run: func(t *trial) {
-		t.arrange()
+		t.arrange(sequences[0])
 		n := 0
 		var last error
 		for _, err := range t.log.Read(t.ctx, eventlog.Query{}) {

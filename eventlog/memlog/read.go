@@ -152,6 +152,19 @@ func (l *Log) ReadStream(ctx context.Context, name string, q eventlog.StreamQuer
 	}
 }
 
+// ReadStreams implements eventlog.StreamsReader.
+func (l *Log) ReadStreams(ctx context.Context, streams []string) iter.Seq2[event.Recorded, error] {
+	return func(yield func(event.Recorded, error) bool) {
+		for _, name := range streams {
+			for r, err := range l.ReadStream(ctx, name, eventlog.StreamQuery{System: true}) {
+				if !yield(r, err) || err != nil {
+					return
+				}
+			}
+		}
+	}
+}
+
 // bounds returns the first version to read, and the one before which reading stops.
 func bounds(s *stream, q eventlog.StreamQuery) (first, end eventlog.Version) {
 	if q.Backward {

@@ -391,8 +391,8 @@ func TestFullMediumFailsTheCulprit(t *testing.T) {
 	queue(t, l, 2)
 	start(t.Context(), l, answers, "small", to("s", eventlog.Any, fact("4")))
 	queue(t, l, 3)
-	g.open()
 	g.proceed <- nil
+	g.open()
 	for range 4 {
 		if a := <-answers; (a.name == "large") != errors.Is(a.err, eventlog.ErrFull) || a.name != "large" && a.err != nil {
 			t.Errorf("%s: %v", a.name, a.err)

@@ -1,0 +1,319 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ensue-io/ensue/eventlog"
+	"github.com/ensue-io/ensue/eventlog/sqlitelog"
+	"github.com/ensue-io/ensue/process"
+)
+
+// arguments takes a command's arguments apart: the address, and from least to most others.
+func (p *program) arguments(cmd *cobra.Command, args []string, least, most int) (address string, rest []string, err error) {
+	fallback := p.env("ENSUE_URL")
+	switch {
+	case p.address != "":
+		address, rest = p.address, args
+	case len(args) == 0:
+		address = fallback
+	case fallback != "" && len(args) <= most && (len(args) == least || !isAddress(args[0])):
+		address, rest = fallback, args
+	default:
+		address, rest = args[0], args[1:]
+	}
+	if address == "" {
+		return "", nil, usage(cmd, "no address; give the file or folder of the logs as the first argument, by --address or by ENSUE_URL")
+	}
+	if len(rest) < least || len(rest) > most {
+		return "", nil, usage(cmd, "%s takes %s, not %d arguments beside the address", cmd.CommandPath(), strings.TrimPrefix(cmd.Use, cmd.Name()+" "), len(rest))
+	}
+	return address, rest, nil
+}
+
+// isAddress tells whether an argument is a file or a folder rather than a name.
+func isAddress(s string) bool {
+	_, err := os.Stat(s)
+	return err == nil || strings.ContainsRune(s, filepath.Separator) || strings.Contains(s, "/")
+}
+
+// source is a module's log at an address.
+type source struct {
+	name string
+	log  *sqlitelog.Log
+	file *sqlitelog.File
+}
+
+// opened is what there is at an address.
+type opened struct {
+	address string
+	files   []*sqlitelog.File
+	modules []source // by name
+}
+
+// open opens all logs at an address, to be read.
+func (p *program) open(ctx context.Context, address string) (_ *opened, err error) {
+	paths, folder, err := paths(address)
+	if err != nil {
+		return nil, err
+	}
+	o := &opened{address: address}
+	defer func() {
+		if err != nil {
+			o.close()
+		}
+	}()
+	for _, path := range paths {
+		file, err := sqlitelog.Open(ctx, path, sqlitelog.Options{ReadOnly: true, Logger: slog.New(slog.DiscardHandler)})
+		if folder && isForeign(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		o.files = append(o.files, file)
+		names, err := file.Modules(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			if other, ok := o.module(name); ok {
+				return nil, fmt.Errorf("module %q is in %s and in %s; give one of the files", name, other.file.Path(), path)
+			}
+			log, err := file.Log(ctx, name)
+			if err != nil {
+				return nil, err
+			}
+			o.modules = append(o.modules, source{name: name, log: log, file: file})
+		}
+	}
+	if len(o.files) == 0 {
+		return nil, fmt.Errorf("the folder %s holds no log of ours; give the one that the application was opened with", address)
+	}
+	slices.SortFunc(o.modules, func(a, b source) int { return strings.Compare(a.name, b.name) })
+	return o, nil
+}
+
+func (o *opened) close() {
+	for _, f := range o.files {
+		_ = f.Close()
+	}
+}
+
+// paths returns the files at an address: itself, or those in a folder.
+func paths(address string) (_ []string, folder bool, _ error) {
+	if address == "memory:" {
+		return nil, false, errors.New("logs in memory end with their program; give the file or folder of one that keeps them")
+	}
+	if scheme, _, found := strings.Cut(address, "://"); found {
+		return nil, false, fmt.Errorf("there is no log for addresses of the form %s://…; give a file or a folder", scheme)
+	}
+	info, err := os.Stat(address)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, false, fmt.Errorf("there is no file or folder %s; give the one that the application was opened with", address)
+	case err != nil:
+		return nil, false, err
+	case !info.IsDir():
+		return []string{address}, false, nil
+	}
+	found, err := os.ReadDir(address)
+	if err != nil {
+		return nil, true, err
+	}
+	var files []string
+	for _, f := range found {
+		if strings.HasSuffix(f.Name(), ".db") {
+			files = append(files, filepath.Join(address, f.Name()))
+		}
+	}
+	return files, true, nil
+}
+
+// isForeign tells whether a file is another program's, which may lie in a folder beside ours. Only the log's package may
+// open a file that this program may have open itself.
+func isForeign(err error) bool {
+	var corrupt *eventlog.CorruptError
+	return errors.As(err, &corrupt) && strings.Contains(corrupt.Reason, "another program")
+}
+
+func (o *opened) module(name string) (source, bool) {
+	k := slices.IndexFunc(o.modules, func(s source) bool { return s.name == name })
+	if k < 0 {
+		return source{}, false
+	}
+	return o.modules[k], true
+}
+
+// chosen returns the modules that --module names, or all.
+func (o *opened) chosen(name string) ([]source, error) {
+	if name == "" {
+		if len(o.modules) == 0 {
+			return nil, fmt.Errorf("%s holds no module yet", o.address)
+		}
+		return o.modules, nil
+	}
+	m, ok := o.module(name)
+	if !ok {
+		return nil, fmt.Errorf("there is no module %q at %s; it has %s", name, o.address, enumerate(o.names()))
+	}
+	return []source{m}, nil
+}
+
+func (o *opened) names() []string {
+	names := make([]string, len(o.modules))
+	for i, m := range o.modules {
+		names[i] = m.name
+	}
+	return names
+}
+
+// kept is a process with its home.
+type kept struct {
+	process.Description
+	home source
+}
+
+func (o *opened) processes(ctx context.Context) (all []kept, err error) {
+	for _, m := range o.modules {
+		found, err := process.Descriptions(ctx, m.log)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range found {
+			all = append(all, kept{Description: d, home: m})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b kept) int { return strings.Compare(a.Process, b.Process) })
+	return all, nil
+}
+
+// process returns the process of that name.
+func (o *opened) process(ctx context.Context, name string) (kept, error) {
+	all, err := o.processes(ctx)
+	if err != nil {
+		return kept{}, err
+	}
+	names := make([]string, len(all))
+	for i, k := range all {
+		if k.Process == name {
+			return k, nil
+		}
+		names[i] = k.Process
+	}
+	if len(names) == 0 {
+		return kept{}, fmt.Errorf("there is no process %q at %s, nor any other; a process is known there once the application has run", name, o.address)
+	}
+	return kept{}, fmt.Errorf("there is no process %q at %s; it has %s", name, o.address, enumerate(names))
+}
+
+// instances returns up to limit keys of instances that begin so.
+func (k kept) instances(ctx context.Context, prefix string, limit int) (keys []string, err error) {
+	q := eventlog.EntryQuery{Kind: eventlog.Document, Prefix: eventlog.Key(k.Process, prefix), Limit: limit}
+	for e, err := range k.home.log.Entries(ctx, q) {
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, eventlog.SplitKey(e.Key)[1])
+	}
+	return keys, nil
+}
+
+// enumerate writes a list of names as a sentence has them, the first ten of them.
+func enumerate(names []string) string {
+	if len(names) == 0 {
+		return "none"
+	}
+	const most = 10
+	if len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	if len(names) == 1 {
+		return names[0]
+	}
+	return strings.Join(names[:len(names)-1], ", ") + " and " + names[len(names)-1]
+}
+
+// completion offers, behind the address, the names of processes and then of instances.
+func (p *program) completion(depth int) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		address := p.address
+		if address == "" && p.env("ENSUE_URL") != "" && (len(args) == 0 || !isAddress(args[0])) {
+			address = p.env("ENSUE_URL")
+		}
+		if address == "" {
+			if len(args) == 0 {
+				return nil, cobra.ShellCompDirectiveDefault
+			}
+			address, args = args[0], args[1:]
+		}
+		if len(args) >= depth {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		names, err := p.complete(cmd.Context(), address, args, begun)
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+func (p *program) complete(ctx context.Context, address string, args []string, begun string) ([]string, error) {
+	o, err := p.open(ctx, address)
+	if err != nil {
+		return nil, err
+	}
+	defer o.close()
+	if len(args) > 0 {
+		k, err := o.process(ctx, args[0])
+		if err != nil {
+			return nil, err
+		}
+		return k.instances(ctx, begun, 100)
+	}
+	all, err := o.processes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, k := range all {
+		if strings.HasPrefix(k.Process, begun) {
+			names = append(names, k.Process)
+		}
+	}
+	return names, nil
+}
+
+// completeModules offers the modules at the address.
+func (p *program) completeModules(cmd *cobra.Command, args []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	address := p.address
+	if address == "" && len(args) > 0 {
+		address = args[0]
+	}
+	if address == "" {
+		address = p.env("ENSUE_URL")
+	}
+	o, err := p.open(cmd.Context(), address)
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	defer o.close()
+	return slices.DeleteFunc(o.names(), func(s string) bool { return !strings.HasPrefix(s, begun) }), cobra.ShellCompDirectiveNoFileComp
+}
+
+// moduleFlag adds --module.
+func (p *program) moduleFlag(cmd *cobra.Command, value *string) {
+	cmd.Flags().StringVarP(value, "module", "m", "", "only this `module`")
+	if err := cmd.RegisterFlagCompletionFunc("module", p.completeModules); err != nil {
+		panic(err) // the flag is there
+	}
+}

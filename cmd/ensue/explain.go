@@ -1,0 +1,287 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ensue-io/ensue/process"
+)
+
+func (p *program) processExplain() *cobra.Command {
+	var last int
+	cmd := &cobra.Command{
+		Use:   "explain ADDRESS NAME INSTANCE",
+		Short: "Say what an instance waits for, what it did, and what happens next",
+		Long: `Say what an instance waits for and since when, what it sent and with which outcome, why it stands aside if it does,
+and what happens next and when.`,
+		Example: "  ensue process explain orders.db order-process 4711\n  ensue process explain orders.db order-process 4711 --json",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			address, rest, err := p.arguments(cmd, args, 2, 2)
+			if err != nil {
+				return err
+			}
+			o, err := p.open(cmd.Context(), address)
+			if err != nil {
+				return err
+			}
+			defer o.close()
+			i, err := p.find(cmd.Context(), o, rest[0], rest[1])
+			if err != nil {
+				return err
+			}
+			v, err := p.explain(cmd.Context(), o, i, rest[1], last)
+			if err != nil {
+				return err
+			}
+			if p.json {
+				return p.document(v)
+			}
+			p.showExplained(v)
+			return nil
+		},
+		ValidArgsFunction: p.completion(2),
+	}
+	cmd.Flags().IntVar(&last, "last", 5, "so many of the last inputs")
+	return cmd
+}
+
+// explainView is what there is to say of an instance.
+type explainView struct {
+	Process  string         `json:"process"`
+	Instance string         `json:"instance"`
+	Status   process.Status `json:"status"`
+	Since    *time.Time     `json:"since,omitempty"` // when it took its last input
+	Started  *time.Time     `json:"started,omitempty"`
+	Inputs   int            `json:"inputs"`
+	WaitsFor []waitView     `json:"waitsFor"`
+	Timeouts []timeoutView  `json:"timeouts"`
+	Commands []commandView  `json:"commands"`
+	Aside    *asideView     `json:"aside,omitempty"`
+	Queue    []inputView    `json:"queue"`
+	Last     []stepView     `json:"last"`
+	Next     []nextView     `json:"next"`
+}
+
+// waitView is an input that an instance would take.
+type waitView struct {
+	Kind   string `json:"kind"`
+	Name   string `json:"name"`
+	Module string `json:"module,omitempty"`
+}
+
+// nextView is what happens next.
+type nextView struct {
+	What string     `json:"what"`
+	At   *time.Time `json:"at,omitempty"`
+}
+
+func (p *program) explain(ctx context.Context, o *opened, i *known, key string, last int) (*explainView, error) {
+	v := &explainView{Process: i.process.Process, Instance: key, WaitsFor: []waitView{}, Timeouts: []timeoutView{}, Commands: orEmpty(i.commands),
+		Queue: []inputView{}, Last: []stepView{}, Next: []nextView{}}
+	if n := i.instance; n != nil {
+		v.Status, v.Since, v.Started, v.Inputs = n.Status, &n.Changed, &n.Started, n.Steps
+		for _, t := range n.Timers {
+			v.Timeouts = append(v.Timeouts, timeoutOf(t))
+		}
+		slices.SortStableFunc(v.Timeouts, func(a, b timeoutView) int { return a.Due.Compare(b.Due) })
+	}
+	if i.hold != nil {
+		aside := asideOf(v.Process, i.hold)
+		v.Aside = &aside
+	}
+	for n := range i.queue {
+		v.Queue = append(v.Queue, inputOf(&i.queue[n]))
+	}
+	for n := max(0, len(i.steps)-max(0, last)); n < len(i.steps); n++ {
+		v.Last = append(v.Last, i.step(&i.steps[n]))
+	}
+	v.WaitsFor = i.waitsFor(v.Status)
+	worker, err := p.worker(ctx, i.process)
+	if err != nil {
+		return nil, err
+	}
+	behind := false
+	for _, name := range i.process.Sources {
+		s, err := o.sourceView(ctx, i.process, name)
+		if err != nil {
+			return nil, err
+		}
+		behind = behind || s.Behind > 0
+	}
+	v.Next = p.next(v, worker != nil, behind)
+	return v, nil
+}
+
+// waitsFor returns the inputs that the definition handles and that may still come.
+func (i *known) waitsFor(status process.Status) []waitView {
+	list := []waitView{}
+	if status == process.Completed {
+		return list
+	}
+	for _, in := range i.process.Inputs {
+		switch in.Kind {
+		case process.EventInput:
+			if status == process.New && !in.Starts {
+				continue
+			}
+		case process.TimeoutInput:
+			continue // those that were set are listed by themselves
+		default:
+			pending := func(c commandView) bool { return c.Type == in.Name && c.Status == "pending" }
+			if !slices.ContainsFunc(i.commands, pending) {
+				continue
+			}
+		}
+		list = append(list, waitView{Kind: in.Kind.String(), Name: in.Name, Module: in.Module})
+	}
+	return list
+}
+
+// next says what happens next, as far as it can be told.
+func (p *program) next(v *explainView, worked, behind bool) []nextView {
+	next := []nextView{}
+	say := func(at *time.Time, format string, args ...any) {
+		next = append(next, nextView{What: fmt.Sprintf(format, args...), At: at})
+	}
+	for n := range v.Commands {
+		switch c := &v.Commands[n]; c.Status {
+		case "pending":
+			say(nil, "command %d, %s, is taken to module %s until it has an outcome", c.Number, c.Type, c.Module)
+		case "lost":
+			say(nil, "command %d, %s, neither waits to be dispatched nor has a receipt: verify the log", c.Number, c.Type)
+		}
+	}
+	aside := v.Aside != nil && v.Aside.Condition != string(process.Waiting)
+	switch {
+	case v.Aside != nil && v.Aside.RetryAt != nil:
+		say(v.Aside.RetryAt, "the input that failed is tried again, for the %d. time; those behind it follow in order", v.Aside.Attempts+1)
+	case aside:
+		say(nil, "nothing happens by itself: its retries are used up, and its inputs queue until it is released")
+	case v.Status == process.Completed:
+		say(nil, "nothing more: it is completed, and what comes late is recorded as ignored")
+	case v.Aside != nil:
+		say(nil, "an input that starts the instance comes; what waits follows it, in order")
+	}
+	if !aside {
+		for n := range v.Timeouts {
+			t := &v.Timeouts[n]
+			if n == 0 || !t.Due.After(p.now()) {
+				say(&t.Due, "timeout %s fires, unless an input that comes before cancels it", t.Name)
+			}
+		}
+		if v.Status == process.Running && len(v.Timeouts) == 0 && len(next) == 0 {
+			say(nil, "it takes the next input that concerns it; no timeout is set, so until then nothing happens")
+		}
+	}
+	if behind && v.Status != process.Completed {
+		say(nil, "the process has inputs in its sources that it has not taken yet; some may be for this instance")
+	}
+	if !worked && (v.Status != process.Completed || len(next) > 1) {
+		say(nil, "nobody runs the process now: all this waits for the application to be started")
+	}
+	return next
+}
+
+func (p *program) showExplained(v *explainView) {
+	fmt.Fprint(p.out, p.paint(bold, clean(v.Process+"/"+v.Instance)))
+	switch {
+	case v.Status == process.New && v.Aside != nil && v.Aside.Condition != string(process.Waiting):
+		fmt.Fprintf(p.out, " has not started: its first input failed\n")
+	case v.Status == process.New:
+		fmt.Fprintf(p.out, " has not started; %s for it since %s\n", count(v.Aside.Queued, "input waits", "inputs wait"), p.since(v.Aside.Since))
+	case v.Status == process.Completed:
+		fmt.Fprintf(p.out, " is completed, since %s, with %s\n", p.since(*v.Since), count(v.Inputs, "input", "inputs"))
+	default:
+		fmt.Fprintf(p.out, " is running, %s so far, the last %s\n", count(v.Inputs, "input", "inputs"), p.since(*v.Since))
+	}
+	if a := v.Aside; a != nil && a.Error != "" {
+		fmt.Fprintf(p.out, "\n%s since %s, after %s\n", p.paint(red, "Stands aside, "+a.Condition+","), p.since(a.Since), count(a.Attempts, "attempt", "attempts"))
+		fmt.Fprintf(p.out, "  at     %s\n  error  %s\n", clean(a.Input), p.paint(red, clean(firstLine(a.reason()))))
+	}
+	if len(v.Queue) > 0 {
+		p.heading("Inputs that queue", v.Aside.Queued > len(v.Queue), fmt.Sprintf("the first %d of %d", len(v.Queue), v.Aside.Queued))
+		for n := range v.Queue {
+			fmt.Fprintf(p.out, "  %s  %s\n", p.paint(dim, at(v.Queue[n].Time)), clean(v.Queue[n].String()))
+		}
+	}
+	if len(v.WaitsFor)+len(v.Timeouts) > 0 {
+		p.heading("Waits for", false, "")
+		t := p.table(left(""), left(""), left(""))
+		t.headed, t.indent = true, "  "
+		for _, w := range v.WaitsFor {
+			t.row(text("%s", w.Kind), cyan.of("%s", w.Name), dim.of("of %s", w.Module))
+		}
+		for _, w := range v.Timeouts {
+			t.row(text("timeout"), cyan.of("%s", w.Name), text("%s", p.until(w.Due)))
+		}
+		t.end()
+	}
+	if len(v.Commands) > 0 {
+		p.heading("Commands", false, "")
+		t := p.table(right(""), left(""), left(""), left(""), left(""), left(""))
+		t.headed, t.indent = true, "  "
+		for n := range v.Commands {
+			c := &v.Commands[n]
+			t.row(number(c.Number), cyan.of("%s", c.Type), dim.of("to %s", c.Module), dim.of("%s", at(c.Sent)), c.paint(), text("%s", c.why()))
+		}
+		t.end()
+	}
+	if len(v.Last) > 0 {
+		p.heading("Last inputs", len(v.Last) < v.Inputs, fmt.Sprintf("%d of %d", len(v.Last), v.Inputs))
+		for n := range v.Last {
+			s := &v.Last[n]
+			fmt.Fprintf(p.out, "  %s  %s\n", p.paint(dim, at(s.Input.Time)), p.paint(cyan, clean(s.Input.String())))
+			for c := range s.Sent {
+				s.Sent[c].Status, s.Sent[c].Rejection, s.Sent[c].Reason = "", nil, "" // said above
+			}
+			for _, e := range s.effects() {
+				fmt.Fprintf(p.out, "    → %s\n", clean(e))
+			}
+		}
+	}
+	p.heading("Next", false, "")
+	for _, n := range v.Next {
+		if n.At != nil {
+			fmt.Fprintf(p.out, "  %s: %s\n", p.until(*n.At), clean(n.What))
+		} else {
+			fmt.Fprintf(p.out, "  %s\n", clean(n.What))
+		}
+	}
+}
+
+func (p *program) heading(name string, more bool, note string) {
+	if more {
+		fmt.Fprintf(p.out, "\n%s %s\n", p.paint(bold, name), p.paint(dim, "("+note+")"))
+	} else {
+		fmt.Fprintf(p.out, "\n%s\n", p.paint(bold, name))
+	}
+}
+
+// paint returns the command's status.
+func (v *commandView) paint() cell {
+	look := map[string]style{"accepted": green, "rejected": yellow, "pending": cyan}[v.Status]
+	if look == normal {
+		look = red
+	}
+	return look.of("%s", v.Status)
+}
+
+// why says more of a command's outcome.
+func (v *commandView) why() string {
+	switch {
+	case v.Rejection != nil && v.Rejection.Reason != "":
+		return v.Rejection.Code + ": " + v.Rejection.Reason
+	case v.Rejection != nil:
+		return v.Rejection.Code
+	case v.Reason != "":
+		return v.Reason
+	case v.Result != nil:
+		return cut(v.Result.String(), 80)
+	default:
+		return ""
+	}
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ensue-io/ensue/process"
+)
+
+func (p *program) logVerify() *cobra.Command {
+	var most int
+	cmd := &cobra.Command{
+		Use:   "verify ADDRESS",
+		Short: "Check that everything in the logs fits together",
+		Long: `Check the files themselves, positions and versions, receipts, cursors, and all that processes keep: the history of each instance against
+the list of instances, the commands that wait or have a receipt, the timeouts to come, the holds and their queues.
+
+What is wrong is written with where it is, and the exit code is 1. The application may run meanwhile. Modules that are
+elsewhere cannot be looked at; it says so.`,
+		Example: "  ensue log verify orders.db\n  ensue log verify data/ --json",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			address, _, err := p.arguments(cmd, args, 0, 0)
+			if err != nil {
+				return err
+			}
+			o, err := p.open(cmd.Context(), address)
+			if err != nil {
+				return err
+			}
+			defer o.close()
+			return p.verify(cmd.Context(), o, most)
+		},
+		ValidArgsFunction: p.completion(0),
+	}
+	cmd.Flags().IntVar(&most, "most", 1000, "show at most so many `problems`, 0 for all")
+	return cmd
+}
+
+// verifyView is the result of a verification.
+type verifyView struct {
+	Address   string            `json:"address"`
+	Modules   []string          `json:"modules"`
+	OK        bool              `json:"ok"`
+	Found     int               `json:"found"` // problems, also those behind the last that is listed
+	Problems  []process.Problem `json:"problems"`
+	Unchecked []process.Problem `json:"unchecked"`
+}
+
+func (p *program) verify(ctx context.Context, o *opened, most int) error {
+	v := verifyView{Address: o.address, Modules: o.names(), Problems: []process.Problem{}, Unchecked: []process.Problem{}}
+	found := func(problem process.Problem) {
+		v.Found++
+		if most > 0 && len(v.Problems) >= most {
+			return
+		}
+		v.Problems = append(v.Problems, problem)
+		if !p.json {
+			p.showProblem(problem)
+		}
+	}
+	modules := make([]process.Module, len(o.modules))
+	for i, m := range o.modules {
+		modules[i] = process.Module{Name: m.name, Log: m.log}
+	}
+	files := make(chan fileProblems, 1)
+	go func() { files <- verifyFiles(ctx, o) }()
+	g := meter{p: p}
+	defer g.done()
+	tell := func(at process.Progress) {
+		if at.Total > 0 {
+			g.show("%s: %d of %d %s", at.Module, at.Done, at.Total, at.What)
+		} else {
+			g.show("%s: %d %s", at.Module, at.Done, at.What)
+		}
+	}
+	var logs []process.Problem // that the check of the file may say better
+	var failed error
+	for problem, err := range process.Verify(ctx, modules, tell) {
+		switch {
+		case err != nil:
+			failed = err
+		case problem.Kind == process.NotChecked:
+			v.Unchecked = append(v.Unchecked, problem)
+		case problem.Kind == process.LogProblem, problem.Kind == process.StreamProblem:
+			logs = append(logs, problem)
+		default:
+			g.done()
+			found(problem)
+		}
+	}
+	g.show("the files")
+	inFiles := <-files
+	g.done()
+	if err := errors.Join(failed, inFiles.err); err != nil {
+		return err
+	}
+	for _, problem := range inFiles.found {
+		found(problem)
+	}
+	for _, problem := range logs {
+		if !inFiles.modules[problem.Module] {
+			found(problem)
+		}
+	}
+	v.OK = v.Found == 0
+	if p.json {
+		if err := p.document(v); err != nil {
+			return err
+		}
+	} else {
+		p.showVerified(&v)
+	}
+	if !v.OK {
+		return errProblems
+	}
+	return nil
+}
+
+// fileProblem is a problem in how a file keeps a log.
+const fileProblem process.ProblemKind = "file"
+
+// fileProblems is what was found in the files.
+type fileProblems struct {
+	found   []process.Problem
+	modules map[string]bool // in which something was found
+	err     error
+}
+
+func verifyFiles(ctx context.Context, o *opened) fileProblems {
+	all := fileProblems{modules: map[string]bool{}}
+	for _, f := range o.files {
+		for problem, err := range f.Verify(ctx) {
+			if err != nil {
+				all.err = err
+				return all
+			}
+			module := problem.Module
+			all.modules[module] = true
+			if module == "" {
+				module = filepath.Base(f.Path())
+			}
+			all.found = append(all.found, process.Problem{Kind: fileProblem, Module: module, Where: problem.Where, What: problem.What})
+		}
+	}
+	return all
+}
+
+func (p *program) showProblem(problem process.Problem) {
+	where := ""
+	if problem.Where != "" {
+		where = clean(problem.Where) + ": "
+	}
+	fmt.Fprintf(p.out, "%s %s: %s%s\n", p.paint(red, string(problem.Kind)), p.paint(bold, problem.Module), where, clean(problem.What))
+}
+
+func (p *program) showVerified(v *verifyView) {
+	for _, u := range v.Unchecked {
+		fmt.Fprintf(p.out, "%s %s: %s\n", p.paint(yellow, "unchecked"), p.paint(bold, u.Module), clean(u.What))
+	}
+	modules := fmt.Sprintf("%s (%s)", count(len(v.Modules), "module", "modules"), enumerate(v.Modules))
+	switch {
+	case v.OK:
+		fmt.Fprintf(p.out, "%s: %s verified, no problem found\n", p.paint(green, "ok"), modules)
+	case v.Found > len(v.Problems):
+		fmt.Fprintf(p.out, "%d problems in %s, of which %d are shown\n", v.Found, modules, len(v.Problems))
+	default:
+		fmt.Fprintf(p.out, "%s in %s\n", count(v.Found, "problem", "problems"), modules)
+	}
+}
