@@ -6,7 +6,7 @@ GOLANGCI_LINT ?= $(or $(shell command -v golangci-lint 2>/dev/null),$(shell $(GO
 GOLANGCI_LINT_VERSION := v2.15.0
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench mutants ci
+.PHONY: help demo test lint bench mutants fines ci
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ bench: ## run the benchmarks
 
 mutants: ## break each guarantee on purpose, and see its test fail
 	$(GO) run ./internal/mutants
+
+FINES ?= ../shared/data/fines
+fines: ## run thirteen years of recorded fines, from the folder FINES, and compare the figures
+	$(GO) run ./examples/trafficfines -data $(FINES) -dir "$$(mktemp -d)" -stats -check
 
 ci: ## all that CI runs: lint, builds, tests with the race detector, mutants
 	.ci/run

@@ -40,7 +40,7 @@ func ExampleNew() {
 	e := must(types.Encode(event.New(MenuConfirmed{OrderID: "42"}).
 		WithID(event.DeriveID("import", "row 17")).WithHeader("user", "ann").WithTag("order", "42")))
 	fmt.Println(e.ID, e.Metadata.Header("user"), e.Tags)
-	// Output: 98ba16a4-1b11-5bda-9b5b-32b6e7ffef6d ann [{order 42}]
+	// Output: c1570858-9653-580c-89a2-f01ce35049a4 ann [{order 42}]
 }
 
 // What older programs wrote is read by upcasters: here the menu was called a dish, and an order had several.

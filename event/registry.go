@@ -116,7 +116,7 @@ func (r *Registry) Encode(fact any) (Event, error) {
 		e.Metadata.Headers = draft.Headers
 	}
 	if tagged, ok := fact.(Tagged); ok {
-		e.Tags = append(tagged.EventTags(), e.Tags...)
+		e.Tags = slices.Concat(tagged.EventTags(), e.Tags)
 	}
 	if e.Occurred.IsZero() {
 		if dated, ok := fact.(Dated); ok {

@@ -66,7 +66,7 @@ func TestARegistryReportsEveryMistake(t *testing.T) {
 		event.Named[any]("interface"),
 		event.Type{},
 	)
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // the joined error itself is looked at
+	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {
 		t.Fatalf("one error: %v", err)
 	}

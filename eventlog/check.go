@@ -67,10 +67,16 @@ func Check(writes []Write) error {
 			if len(w.Entry.Value) > MaxEntryValue {
 				return &LimitError{What: fmt.Sprintf("value of %v %q, bytes", w.Entry.Kind, w.Entry.Key), Size: len(w.Entry.Value), Limit: MaxEntryValue}
 			}
+			if w.Expect < NoEntry {
+				return fmt.Errorf("eventlog: %v %q: %d is no revision to expect; use AnyRevision, NoEntry or one that was read", w.Entry.Kind, w.Entry.Key, int64(w.Expect))
+			}
 			bytes += len(w.Entry.Value)
 		case Delete:
 			if err := checkKey(w.Kind, w.Key); err != nil {
 				return err
+			}
+			if w.Expect < NoEntry {
+				return fmt.Errorf("eventlog: %v %q: %d is no revision to expect; use AnyRevision, NoEntry or one that was read", w.Kind, w.Key, int64(w.Expect))
 			}
 		default:
 			return fmt.Errorf("eventlog: a write is ToStream, LinkTo, Put or Delete, not %T", w)

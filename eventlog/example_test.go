@@ -90,6 +90,7 @@ func ExamplePut() {
 // Follow a log: read what there is, wait until there is more.
 func ExampleLog_wait() {
 	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	log := memlog.New()
 	go func() {
 		for _, day := range []string{"monday", "tuesday", "wednesday"} {

@@ -194,19 +194,37 @@ func TestG9_OneOfManyThatCannotBeStoredIsHeldAlone(t *testing.T) {
 	})
 }
 
-// One event concerns more instances than one append can change.
+// One event may concern more instances than one append can change: it is taken in several, also when it is met again in between.
 func TestAFanOutMayBeLargerThanAnAppend(t *testing.T) {
-	w := newWorld(t)
-	w.config.Store = process.Documents{}
-	keys := make([]string, eventlog.MaxWrites+1)
-	for n := range keys {
-		keys[n] = fmt.Sprint(n)
-	}
-	w.config.Definition = fanOut(keys, nil)
-	w.record("payments", Noted{"all"})
-	if stats := w.settle(25 * time.Second); stats.Inputs != int64(len(keys)) {
-		t.Errorf("%d instances took it, of %d", stats.Inputs, len(keys))
-	}
+	eachStore(t, func(t *testing.T, s process.Store) {
+		w := newWorld(t)
+		w.config.Store, w.config.Batch = s, 64
+		keys := make([]string, 2000)
+		for n := range keys {
+			keys[n] = fmt.Sprint(n)
+		}
+		w.config.Definition = fanOut(keys, nil)
+		var appends, most atomic.Int64
+		w.log = func(_ string, l eventlog.Log) eventlog.Log {
+			return wrapped{l, func(ctx context.Context, writes ...eventlog.Write) (eventlog.Appended, error) {
+				most.Store(max(most.Load(), int64(len(writes))))
+				if n := appends.Add(1); n == 20 || n == 70 {
+					return eventlog.Appended{}, errCrash
+				}
+				return l.Append(ctx, writes...)
+			}}
+		}
+		w.record("payments", Noted{"all"}, Noted{"all"})
+		w.settle(20 * time.Second)
+		for _, key := range keys {
+			if got, _ := w.state(key); got.Notes != 2 {
+				t.Fatalf("%s took %d notes", key, got.Notes)
+			}
+		}
+		if most.Load() > 64*3 {
+			t.Errorf("an append of %d writes, with batches of 64", most.Load())
+		}
+	})
 }
 
 // A step emits an event under an id that the log has already: its instance is held, and the others go on.
@@ -527,8 +545,8 @@ func busyRun(t *testing.T, seed uint64, s process.Store, trouble func(w *world))
 	w.config.Store, w.config.Replay, w.config.Definition = s, true, busyOrder()
 	w.config.Batch, w.config.Retry.Attempts, w.config.Cache = 1+r.IntN(9), 1+r.IntN(3), 1+r.IntN(6)
 	for n := range 60 {
-		id, fact := []string{"a", "b", "ax", "c"}[r.IntN(4)], event.Draft{}
-		module := "payments"
+		id, module := []string{"a", "b", "ax", "c"}[r.IntN(4)], "payments"
+		var fact event.Draft
 		switch r.IntN(5) {
 		case 0:
 			fact, module = event.New(OrderPlaced{id, r.IntN(20)}), "sales"
@@ -576,7 +594,9 @@ func TestG6_G8_G9_G11_RandomHistoriesEndAlikeWithAndWithoutTrouble(t *testing.T)
 						}
 						left--
 						if kind == 1 { // the answer is lost
-							must(l.Append(ctx, writes...))
+							if done, err := l.Append(ctx, writes...); err != nil {
+								return done, err
+							}
 						}
 						if kind == 2 && len(w.entries(eventlog.Cursor)) > 0 {
 							w.loseCursors()

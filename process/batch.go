@@ -14,6 +14,7 @@ import (
 // batch is what one turn will commit.
 type batch struct {
 	inputs   int // taken, timeouts and outcomes included
+	passed   int // events that were left behind, taken or not
 	settled  int // outcomes recorded
 	changes  []Change
 	index    map[string]int // of changes, by instance key
@@ -153,13 +154,20 @@ func (t *term) commit(ctx context.Context, all bool) error {
 	}
 	t.dispatch.add(b.sent)
 	t.dispatch.recorded(b.settled)
+	t.count(func(s *Stats) { s.Transactions++ })
+	t.countBatch()
+	return nil
+}
+
+// countBatch adds what the turn did to the statistics.
+func (t *term) countBatch() {
+	b := &t.batch
 	t.count(func(s *Stats) {
 		s.Inputs += b.stats.Inputs
 		s.Duplicates += b.stats.Duplicates
 		s.Ignored += b.stats.Ignored
 		s.Timeouts += b.stats.Timeouts
 		s.Commands += b.stats.Commands
-		s.Transactions++
 		if b.clock.After(s.Clock) {
 			s.Clock = b.clock
 		}
@@ -168,7 +176,6 @@ func (t *term) commit(ctx context.Context, all bool) error {
 			s.Held, s.Waiting = t.holdCounts()
 		}
 	})
-	return nil
 }
 
 func (t *term) holdCounts() (held, waiting int) {

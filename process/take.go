@@ -88,11 +88,11 @@ func (t *term) takeEvent(ctx context.Context, s *source, it *item) (whole bool, 
 	if it.err != nil { // nobody knows whom it concerns: it is held under a key of its own
 		key := "undecodable/" + it.Module + "/" + it.ID.String()
 		p := consumer.Partition(key, t.cfg.Partitions)
-		s.dirty[p] = true
-		t.batch.inputs++
 		if t.holds[key] != nil || s.handledByAny(it.Position) {
 			return true, nil
 		}
+		s.dirty[p] = true
+		t.batch.inputs++
 		h := t.newHold(key, Held)
 		h.failed(&it.Taken, it.err, t.cfg.Now(), Retry{Attempts: 1})
 		return true, t.enqueue(h, &it.Taken)
@@ -107,19 +107,22 @@ func (t *term) takeEvent(ctx context.Context, s *source, it *item) (whole bool, 
 		if t.batch.inputs >= t.limit() {
 			return false, nil
 		}
-		t.batch.inputs++
 		key := it.keys[it.given]
 		p := consumer.Partition(key, t.cfg.Partitions)
 		if s.handled(p, it.Position) {
-			continue
+			continue // read again since another partition's cursor is behind: it counts for nothing
 		}
 		s.dirty[p] = true
 		own, err := t.router.concerning(key, &it.Taken, it.handlings)
 		if err != nil {
 			return false, err
 		}
+		known := t.batch.stats.Duplicates
 		if err := t.give(ctx, key, &it.Taken, own); err != nil {
 			return false, err
+		}
+		if t.batch.stats.Duplicates == known { // what was decided before takes no room in the batch, or a crash in every batch would never let it come further
+			t.batch.inputs++
 		}
 	}
 	return true, nil

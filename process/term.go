@@ -293,11 +293,13 @@ func (t *term) turn(ctx context.Context) (bool, error) {
 			return false, err
 		}
 	}
-	if t.batch.empty() {
-		return t.timers.exhausted(), nil // then there is more to look at
+	lags := slices.ContainsFunc(t.sources, (*source).lags)
+	if t.batch.empty() && !lags {
+		t.countBatch()                                         // what was recognised
+		return t.timers.exhausted() || t.batch.passed > 0, nil // then there is more to look at
 	}
 	t.setBusy()
-	if err := t.commit(ctx, slices.ContainsFunc(t.sources, (*source).lags)); err != nil {
+	if err := t.commit(ctx, lags); err != nil {
 		return false, err
 	}
 	if t.single > 0 && t.batch.decided() {
@@ -339,6 +341,7 @@ func (t *term) takeInTime(ctx context.Context) error {
 			return err
 		}
 		s.pop()
+		t.batch.passed++
 	}
 	return nil
 }

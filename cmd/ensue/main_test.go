@@ -23,8 +23,7 @@ import (
 // Every command, on the same story, as a person and as a program sees it.
 func TestGolden(t *testing.T) {
 	t.Parallel()
-	address := filepath.Join(t.TempDir(), "shop.db")
-	story(t, address, ensue.Options{})
+	address := aShop(t)
 	for _, tt := range []struct {
 		name string
 		args string
@@ -75,9 +74,8 @@ func TestDocuments(t *testing.T) {
 
 func TestMistakes(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	address := filepath.Join(dir, "shop.db")
-	story(t, address, ensue.Options{})
+	address := aShop(t)
+	dir := filepath.Dir(address)
 	text := filepath.Join(dir, "notes.txt")
 	foreign := filepath.Join(dir, "foreign.db")
 	if err := os.WriteFile(text, []byte(strings.Repeat("no database. ", 100)), 0o600); err != nil {
@@ -306,8 +304,7 @@ func TestFollow(t *testing.T) {
 
 func TestVerifyNamesDamage(t *testing.T) {
 	t.Parallel()
-	address := filepath.Join(t.TempDir(), "shop.db")
-	story(t, address, ensue.Options{})
+	address := aShop(t)
 	file, err := sqlitelog.Open(t.Context(), address, sqlitelog.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -334,8 +331,7 @@ func TestVerifyNamesDamage(t *testing.T) {
 
 func TestColours(t *testing.T) {
 	t.Parallel()
-	address := filepath.Join(t.TempDir(), "shop.db")
-	story(t, address, ensue.Options{})
+	address := aShop(t)
 	for _, tt := range []struct {
 		env      map[string]string
 		terminal bool
@@ -364,8 +360,7 @@ func TestColours(t *testing.T) {
 
 func TestCompletion(t *testing.T) {
 	t.Parallel()
-	address := filepath.Join(t.TempDir(), "shop.db")
-	story(t, address, ensue.Options{})
+	address := aShop(t)
 	for _, tt := range []struct {
 		args []string
 		want string // the first lines

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -152,6 +153,31 @@ func story(t testing.TB, address string, o ensue.Options) {
 		happens("payments", "payment/5", event.Draft{Fact: PaymentReceived{"47-2", 1}, Headers: map[string]string{"teller": "9"}})
 		happens("payments", "note/1", event.Raw{Type: "note", Data: []byte("no JSON \x1b[31m")})
 	})
+}
+
+// made is the file that the story leaves, made once.
+var made struct {
+	sync.Once
+	data []byte
+}
+
+// aShop returns a file of its own in which the story has happened.
+func aShop(t testing.TB) (address string) {
+	t.Helper()
+	made.Do(func() {
+		path := filepath.Join(t.TempDir(), "shop.db")
+		story(t, path, ensue.Options{})
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		made.data = data
+	})
+	address = filepath.Join(t.TempDir(), "shop.db")
+	if err := os.WriteFile(address, made.data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return address
 }
 
 // called is what a run of the command wrote.

@@ -199,7 +199,7 @@ func (l *Log) Streams(ctx context.Context, category, after string, limit int) it
 				after = category
 				more = true
 			default: // "0" follows "/"
-				err = c.query(columns+` AND name > ? AND name < ? ORDER BY name LIMIT ?`, add, l.number, after, category+"/", category+"0", int64(n))
+				err = c.query(columns+` AND name < ? ORDER BY name LIMIT ?`, add, l.number, max(after, category+"/"), category+"0", int64(n))
 			}
 			if len(page) > 0 {
 				after = page[len(page)-1].Stream

@@ -25,7 +25,7 @@ func TestKilledAtRandomMoments(t *testing.T) {
 	}
 	x := torture{data: os.Getenv("ENSUE_FINES_CRASH"), dir: t.TempDir(), kills: kills, imports: max(2, kills/5), seed: 1, out: t.Output()}
 	if x.data == "" {
-		x.data, x.batch = t.TempDir(), 64
+		x.data, x.batch, x.verify = t.TempDir(), 64, true
 		cases := 3000
 		if raced {
 			cases = 1000

@@ -33,13 +33,18 @@ func (d durable) fellFrom(before durable) error {
 	return nil
 }
 
-// readDurable reads the files of a folder, which nobody has open.
-func readDurable(ctx context.Context, dir string) (d durable, err error) {
+// readDurable reads the files of a folder, which nobody has open. Verify is to look for contradictions in them, too.
+func readDurable(ctx context.Context, dir string, verify bool) (d durable, err error) {
 	f, err := report.Open(ctx, dir)
 	if err != nil {
 		return d, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	if verify {
+		if err := f.Verify(ctx); err != nil {
+			return d, err
+		}
+	}
 	d.Complete = true
 	for _, module := range authority.Sources {
 		events, sealed, err := imported(ctx, f.Log(module))

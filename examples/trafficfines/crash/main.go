@@ -27,6 +27,7 @@ func main() {
 	flag.IntVar(&t.imports, "imports", 0, "how many of the kills fall into the import; default a quarter")
 	flag.IntVar(&t.batch, "batch", 0, "inputs in one transaction at most; default that of the program")
 	flag.Uint64Var(&t.seed, "seed", 1, "what the moments depend on")
+	flag.BoolVar(&t.verify, "verify", false, "look for contradictions in the files after every kill, not only at the end")
 	flag.Parse()
 	if err := t.run(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "crash:", err)

@@ -24,6 +24,7 @@ type torture struct {
 	kills, imports int // in all; of these in the import
 	batch          int
 	seed           uint64
+	verify         bool // look for contradictions after every kill, not only at the end
 	out            io.Writer
 }
 
@@ -75,7 +76,7 @@ func (t *torture) run(ctx context.Context) (err error) {
 		if !l.killed {
 			return fmt.Errorf("the program ended before kill %d, at %+v, came", n+1, m)
 		}
-		now, err := readDurable(ctx, filepath.Join(t.dir, "killed"))
+		now, err := readDurable(ctx, filepath.Join(t.dir, "killed"), t.verify)
 		if err != nil {
 			return fmt.Errorf("after kill %d: %w", n+1, err)
 		}
@@ -93,6 +94,10 @@ func (t *torture) run(ctx context.Context) (err error) {
 		return err
 	}
 	work += last.handled()
+	now, err := readDurable(ctx, filepath.Join(t.dir, "killed"), true)
+	if err := cmp.Or(err, now.fellFrom(before)); err != nil {
+		return fmt.Errorf("at the end: %w", err)
+	}
 	ratio := float64(work) / float64(undisturbed.handled())
 	fmt.Fprintf(t.out, "%d kills, %d of them in the import; %.2f times the inputs of an undisturbed run, in %.1f s\n", t.kills, importing, ratio, time.Since(began).Seconds())
 	switch diffs := last.figures.Differences(undisturbed.figures); {
@@ -103,7 +108,7 @@ func (t *torture) run(ctx context.Context) (err error) {
 	case ratio >= mostWork:
 		return fmt.Errorf("that is not below %.1f times", mostWork)
 	}
-	fmt.Fprintln(t.out, "every figure is that of the undisturbed run")
+	fmt.Fprintln(t.out, "every figure is that of the undisturbed run, and nothing in the files contradicts itself")
 	return nil
 }
 

@@ -44,6 +44,14 @@ func run(t *testing.T, c program.Config) (*report.Report, program.Stats) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	folder, err := report.Open(ctx, c.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer folder.Close()
+	if err := folder.Verify(ctx); err != nil {
+		t.Fatal("the files contradict themselves: ", err)
+	}
 	return r, stats
 }
 

@@ -63,6 +63,29 @@ func (f *Folder) Close() error {
 // Log returns a module's log.
 func (f *Folder) Log(module string) eventlog.Log { return f.modules[module].Log }
 
+// Verify looks through the five logs for what contradicts itself, and returns it as an error.
+func (f *Folder) Verify(ctx context.Context) error {
+	var errs []error
+	for problem, err := range process.Verify(ctx, f.all(), nil) {
+		if err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		if errs = append(errs, errors.New(problem.String())); len(errs) == 20 {
+			break // enough to see what is wrong
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// all returns the modules in their order.
+func (f *Folder) all() []process.Module {
+	modules := make([]process.Module, len(authority.Names))
+	for n, name := range authority.Names {
+		modules[n] = f.modules[name]
+	}
+	return modules
+}
+
 // Read computes the report of a folder.
 func Read(ctx context.Context, folder string) (_ *Report, err error) {
 	f, err := Open(ctx, folder)
@@ -153,11 +176,7 @@ const perLoad = 1000
 
 // fates reads every instance of the process from its store, which folds its history.
 func (f *Folder) fates(ctx context.Context) ([]Fate, error) {
-	modules := make([]process.Module, 0, len(authority.Names))
-	for _, name := range authority.Names {
-		modules = append(modules, f.modules[name])
-	}
-	engine, err := process.NewEngine(process.Config{Definition: authority.FineCollection(nil), Home: authority.Registry, Modules: modules, Replay: true})
+	engine, err := process.NewEngine(process.Config{Definition: authority.FineCollection(nil), Home: authority.Registry, Modules: f.all(), Replay: true})
 	if err != nil {
 		return nil, err
 	}
