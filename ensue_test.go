@@ -172,6 +172,11 @@ func TestACommandThatNobodyHandlesHoldsItsInstance(t *testing.T) {
 			t.Errorf("%d instances are held, want 1", held)
 		}
 		stop()
-		<-done
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := app.Close(); err != nil {
+			t.Error(err)
+		}
 	})
 }

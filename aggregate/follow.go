@@ -118,7 +118,7 @@ func (m *Module) Handled(ctx context.Context) (bool, error) {
 			}
 			facts, err := m.Types.Decode(rec.Event)
 			if err != nil || slices.ContainsFunc(facts, h.matches) {
-				return false, nil //nolint:nilerr // the handler stands before what it cannot read
+				return false, nil // also where the handler stands before what it cannot read
 			}
 		}
 	}
