@@ -43,7 +43,7 @@ func (a *App) Run(asked context.Context) error {
 	}
 	processes.Wait()
 	all.Wait()
-	if err := context.Cause(ctx); asked.Err() == nil && err != nil && !errors.Is(err, errDone) {
+	if err := context.Cause(ctx); err != nil && err != context.Cause(asked) && !errors.Is(err, errDone) { //nolint:errorlint // whether it is the very one that Run was ended with
 		return fmt.Errorf("ensue: %w", err)
 	}
 	return nil

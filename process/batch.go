@@ -15,6 +15,7 @@ import (
 type batch struct {
 	inputs   int // taken, timeouts and outcomes included
 	passed   int // events that were left behind, taken or not
+	looked   int // instances that events were offered to, whether they took them or not
 	settled  int // outcomes recorded
 	changes  []Change
 	index    map[string]int // of changes, by instance key

@@ -104,9 +104,10 @@ func (t *term) takeEvent(ctx context.Context, s *source, it *item) (whole bool, 
 		return true, nil
 	}
 	for ; it.given < len(it.keys); it.given++ {
-		if t.batch.inputs >= t.limit() {
+		if t.batch.inputs >= t.limit() || t.batch.looked >= 8*t.cfg.Batch {
 			return false, nil
 		}
+		t.batch.looked++
 		key := it.keys[it.given]
 		p := consumer.Partition(key, t.cfg.Partitions)
 		if s.handled(p, it.Position) {

@@ -193,9 +193,11 @@ func (t *term) describe(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := t.home.Log.Append(ctx, put); err != nil {
+	done, err := t.home.Log.Append(context.WithoutCancel(ctx), t.lease.Write(), put)
+	if err != nil {
 		return fmt.Errorf("process: write the description: %w", err)
 	}
+	t.lease.Renewed(done.Results[0].Revision)
 	return nil
 }
 
@@ -295,8 +297,8 @@ func (t *term) turn(ctx context.Context) (bool, error) {
 	}
 	lags := slices.ContainsFunc(t.sources, (*source).lags)
 	if t.batch.empty() && !lags {
-		t.countBatch()                                         // what was recognised
-		return t.timers.exhausted() || t.batch.passed > 0, nil // then there is more to look at
+		t.countBatch()                                                               // what was recognised
+		return t.timers.exhausted() || t.batch.passed > 0 || t.batch.looked > 0, nil // then there is more to look at
 	}
 	t.setBusy()
 	if err := t.commit(ctx, lags); err != nil {
@@ -311,7 +313,7 @@ func (t *term) turn(ctx context.Context) (bool, error) {
 // takeInTime takes events and timeouts in the order of their instants: before an input of instant t, every timeout due
 // up to t (G11). Between events of one instant, the declared order of their modules decides.
 func (t *term) takeInTime(ctx context.Context) error {
-	for t.batch.inputs < t.limit() {
+	for t.batch.inputs < t.limit() && t.batch.looked < 8*t.cfg.Batch {
 		s, at := t.candidate()
 		horizon := at
 		if s == nil {
@@ -478,14 +480,10 @@ func (t *term) finished(ctx context.Context) (bool, error) {
 // rest waits until there may be something to do, and keeps the lease meanwhile.
 func (t *term) rest(ctx context.Context) error {
 	t.reportIdle()
-	renew := t.lease.TTL()/3 - time.Since(t.written)
-	if renew <= 0 {
-		if err := t.lease.Renew(ctx); err != nil {
-			return err
-		}
-		t.written = time.Now()
-		return nil
+	if err := t.keepLease(ctx); err != nil {
+		return err
 	}
+	renew := t.lease.TTL()/3 - time.Since(t.written)
 	wait := renew
 	now := t.cfg.Now()
 	if d, ok := t.timers.next(); ok && !t.cfg.Replay {
@@ -502,6 +500,18 @@ func (t *term) rest(ctx context.Context) error {
 	case <-t.wake:
 	case <-timer.C:
 	}
+	return nil
+}
+
+// keepLease renews the lease when it is time. A commit renews it as well.
+func (t *term) keepLease(ctx context.Context) error {
+	if time.Since(t.written) < t.lease.TTL()/3 {
+		return nil
+	}
+	if err := t.lease.Renew(context.WithoutCancel(ctx)); err != nil { // cut short, nobody would know its revision
+		return err
+	}
+	t.written = time.Now()
 	return nil
 }
 
