@@ -36,43 +36,6 @@ type term struct {
 	}
 }
 
-// ignoredCount counts the inputs that a rule ignored because there was no instance.
-type ignoredCount struct {
-	Count int64  `json:"count"`
-	Marks []Mark `json:"marks"` // what was counted, so that it isn't counted again when cursors are lost
-	dirty bool
-}
-
-const ignoredPrefix = "ignored"
-
-// Ignored returns how many inputs each rule of a process ignored because there was no instance for them.
-func Ignored(ctx context.Context, log eventlog.Log, process string) (map[string]int64, error) {
-	counts, err := readIgnored(ctx, log, process)
-	if err != nil {
-		return nil, err
-	}
-	all := make(map[string]int64, len(counts))
-	for rule, c := range counts {
-		all[rule] = c.Count
-	}
-	return all, nil
-}
-
-func readIgnored(ctx context.Context, log eventlog.Log, process string) (map[string]*ignoredCount, error) {
-	counts := map[string]*ignoredCount{}
-	for e, err := range log.Entries(ctx, eventlog.EntryQuery{Kind: eventlog.Setting, Prefix: eventlog.Key(ignoredPrefix, process) + "/"}) {
-		var c ignoredCount
-		if err == nil {
-			err = json.Unmarshal(e.Value, &c)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("process: ignored inputs of %q: %w", process, err)
-		}
-		counts[eventlog.SplitKey(e.Key)[2]] = &c
-	}
-	return counts, nil
-}
-
 func cursorKey(process, module string, partition int) string {
 	return eventlog.Key(process, module, fmt.Sprintf("%03d", partition))
 }
@@ -348,88 +311,6 @@ func (t *term) takeInTime(ctx context.Context) error {
 	return nil
 }
 
-// candidate returns the source whose next input comes first, and that input's instant; none while another source might
-// still come before it.
-func (t *term) candidate() (*source, time.Time) {
-	var first *source
-	var at time.Time
-	for _, s := range t.sources {
-		if len(s.buffer) == 0 {
-			if !s.ended {
-				return nil, time.Time{} // its next page is on the way
-			}
-			continue
-		}
-		if _, time := s.next(); first == nil || time.Before(at) {
-			first, at = s, time
-		}
-	}
-	if first == nil || !t.cfg.Replay {
-		return first, at
-	}
-	for _, s := range t.sources {
-		if len(s.buffer) == 0 && t.holdsBack(s) && (s.time.Before(at) || s.time.Equal(at) && s.order < first.order) {
-			return nil, time.Time{}
-		}
-	}
-	return first, at
-}
-
-// holdsBack tells whether the replay clock cannot pass the source's last event: it may still get others.
-func (t *term) holdsBack(s *source) bool { return !s.written && !s.sealed }
-
-// horizon returns the instant up to which timeouts fire when there is no input to take.
-func (t *term) horizon(ctx context.Context) (time.Time, bool) {
-	if !t.cfg.Replay {
-		return t.wallClock(ctx)
-	}
-	clock := forever
-	for _, s := range t.sources {
-		switch {
-		case len(s.buffer) > 0:
-			if _, at := s.next(); at.Before(clock) {
-				clock = at
-			}
-		case !s.ended:
-			return time.Time{}, false
-		case t.holdsBack(s) && s.time.Before(clock):
-			clock = s.time
-		}
-	}
-	return clock, true
-}
-
-// wallClock returns now as soon as everything that the sources held at that moment was taken, so that an input recorded
-// before a timeout was due is taken before it.
-func (t *term) wallClock(ctx context.Context) (time.Time, bool) {
-	d, ok := t.timers.next()
-	if !ok {
-		return time.Time{}, false
-	}
-	if t.barrier.heads == nil || d.at.After(t.barrier.upTo) {
-		now := t.cfg.Now()
-		if d.at.After(now) {
-			t.barrier.heads = nil
-			return time.Time{}, false
-		}
-		t.barrier.upTo, t.barrier.heads = now, map[string]eventlog.Position{}
-		for _, s := range t.sources {
-			head, err := s.module.Log.Head(ctx)
-			if err != nil {
-				t.barrier.heads = nil
-				return time.Time{}, false
-			}
-			t.barrier.heads[s.module.Name] = head
-		}
-	}
-	for _, s := range t.sources {
-		if len(s.buffer) > 0 || s.scanned < t.barrier.heads[s.module.Name] && s.blocked == nil {
-			return time.Time{}, false
-		}
-	}
-	return t.barrier.upTo, true
-}
-
 // setBlocked notes, for everyone to see, that a source cannot be read on, or that it can again.
 func (t *term) setBlocked(s *source, why error) {
 	if why == nil && s.blocked == nil {
@@ -449,32 +330,6 @@ func (t *term) setBlocked(s *source, why error) {
 		}
 		st.Blocked[s.module.Name] = why.Error()
 	})
-}
-
-// finished tells whether a run by the replay clock has nothing left to do.
-func (t *term) finished(ctx context.Context) (bool, error) {
-	if !t.cfg.Replay || len(t.retries) > 0 {
-		return false, nil
-	}
-	if open, _ := t.dispatch.backlog(); open > 0 {
-		return false, nil
-	}
-	if _, due := t.timers.next(); due || t.timers.exhausted() {
-		return false, nil
-	}
-	for _, s := range t.sources {
-		if len(s.buffer) > 0 || !s.ended || t.holdsBack(s) {
-			return false, nil
-		}
-		head, err := s.module.Log.Head(ctx) // what the last commands led to must have been read as well
-		if err != nil {
-			return false, err
-		}
-		if s.scanned < head {
-			return false, nil
-		}
-	}
-	return true, nil
 }
 
 // rest waits until there may be something to do, and keeps the lease meanwhile.

@@ -1,0 +1,79 @@
+package process
+
+import (
+	"context"
+
+	"github.com/ensue-io/ensue/command"
+	"github.com/ensue-io/ensue/event"
+	"github.com/ensue-io/ensue/eventlog"
+)
+
+// takeOutcomes records the outcomes of commands, as inputs where the definition handles them.
+func (t *term) takeOutcomes(ctx context.Context) error {
+	limit := t.limit()
+	if t.single == 0 {
+		limit *= 4 // they are small
+	}
+	for _, o := range t.dispatch.outcomes(limit) {
+		t.batch.settled++
+		t.batch.stats.Commands++
+		t.batch.put(eventlog.Delete{Kind: eventlog.Pending, Key: pendingKey(t.timers.process, o.instance, o.sent.Number)})
+		in, handled := t.outcome(o)
+		if !handled {
+			continue
+		}
+		t.batch.inputs++
+		if h := t.holds[o.instance]; h != nil && h.Condition != Waiting {
+			if err := t.enqueue(h, &in); err != nil {
+				return err
+			}
+			continue
+		}
+		inst, err := t.instance(ctx, o.instance)
+		if err != nil {
+			if err := t.failOrStop(o.instance, nil, &in, err); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := t.takeOutcome(inst, &in); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *term) takeOutcome(inst *Instance, in *Taken) error {
+	if inst.Status == Completed {
+		t.ignore(inst, in, "completed")
+		return nil
+	}
+	handlings, err := t.router.decode(in)
+	if err == nil {
+		err = t.step(inst, in, nil, handlings)
+	}
+	if err != nil {
+		return t.failOrStop(inst.Key, inst, in, err)
+	}
+	return nil
+}
+
+// outcome returns the input that a command's outcome is, if the definition handles it.
+func (t *term) outcome(o settled) (Taken, bool) {
+	in := Taken{Type: o.sent.Type, Data: o.sent.Data, Metadata: o.sent.Metadata, Command: o.sent.ID, Time: o.outcome.Handled}
+	if t.cfg.Replay || in.Time.IsZero() {
+		in.Time = o.sent.At
+	}
+	switch o.outcome.Status {
+	case command.Accepted:
+		in.Kind, in.Result = AcceptedInput, o.outcome.Result
+	case command.Rejected:
+		in.Kind, in.Rejection = RejectedInput, o.outcome.Rejection
+	default:
+		t.cfg.Logger.Error("a command was given up", "instance", o.instance, "command", o.sent.Type, "id", o.sent.ID, "status", o.outcome.Status, "reason", o.outcome.Reason)
+		return in, false
+	}
+	in.ID = event.DeriveID("outcome", string(o.sent.ID[:]))
+	_, handled := t.router.outcomes[outcomeKey{in.Kind, in.Type}]
+	return in, handled
+}
