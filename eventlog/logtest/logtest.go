@@ -85,10 +85,22 @@ func Cases() []Case {
 	return all
 }
 
-// Run runs every case as a parallel subtest on a log of its own.
+// Run runs every case as a parallel subtest on a log of its own. Cases of a capability that the log does not declare are
+// left out, and counted in the test's log.
 func Run(t *testing.T, s Store) {
 	t.Helper()
+	declared := s.Open(t, time.Now)
+	without := map[capability]int{}
+	defer func() {
+		for c, n := range without {
+			t.Logf("%d cases left out: the log does not declare %s", n, c)
+		}
+	}()
 	for _, c := range Cases() {
+		if !c.needs.of(declared, s) {
+			without[c.needs]++
+			continue
+		}
 		t.Run(c.Name, func(t *testing.T) {
 			if c.Large && testing.Short() {
 				t.Skip("takes long")
