@@ -2,5 +2,5 @@
 
 package ensue_test
 
-// raceFactor is by how much what a test prepares is smaller under the race detector: it is off.
+// raceFactor is by how much the race detector makes slower what a test does: it is off.
 const raceFactor = 1

@@ -2,5 +2,5 @@
 
 package ensue_test
 
-// raceFactor is by how much what a test prepares is smaller under the race detector, which makes it slower by as much.
+// raceFactor is by how much the race detector makes slower what a test does; it prepares less by as much.
 const raceFactor = 10

@@ -186,7 +186,15 @@ func (t *term) give(ctx context.Context, key string, in *Taken, handlings []hand
 // birth returns what a starting step notes: where the process stands in each of its sources, so that nothing that was
 // passed before the instance was born is ever applied to it (G8).
 func (t *term) birth(inst *Instance, in *Taken) *Birth {
-	return &Birth{Incarnation: inst.Incarnation + 1, Marks: t.passed(inst.Key, in)}
+	known := Instance{Marks: t.passed(inst.Key, in)}
+	if h := t.holds[inst.Key]; h != nil { // it knows more than the cursors, where these were lost
+		for _, m := range h.Marks {
+			if m.Module != in.Module {
+				known.mark(m)
+			}
+		}
+	}
+	return &Birth{Incarnation: inst.Incarnation + 1, Marks: known.Marks}
 }
 
 // passed returns where the process stands, for an instance, in the sources that an input is not of.
