@@ -17,7 +17,7 @@ func (e *Engine) command(module string, cmd any) (target, name string, data []by
 
 func (e *Engine) event(fact any) (event.Event, error) { return e.router.types[e.cfg.Home].Encode(fact) }
 
-func (e *Engine) carried() []string                   { return e.cfg.Carried }
+func (e *Engine) carried() []string { return e.cfg.Carried }
 
 // preload loads the instances that the next inputs concern, in one go.
 func (t *term) preload(ctx context.Context) error {
