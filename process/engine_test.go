@@ -333,7 +333,9 @@ func TestG1_ARewoundLogStopsTheProcess(t *testing.T) {
 	w.record("payments", Noted{"a"}, Noted{"a"})
 	w.run()
 	w.logs["payments"] = memlog.New()
-	if err := w.engine().Run(t.Context()); err == nil || !strings.Contains(err.Error(), "rewound") {
+	ctx, stop := context.WithTimeout(t.Context(), 10*time.Second) // which would end it without an error
+	defer stop()
+	if err := w.engine().Run(ctx); err == nil || !strings.Contains(err.Error(), "rewound") {
 		t.Errorf("got %v, want ErrLogRewound", err)
 	}
 }
