@@ -21,6 +21,9 @@ var (
 	ErrClosed = errors.New("eventlog: the log is closed")
 	// ErrInsideTx means an Append from inside InTx that would wait for itself; use AppendTx.
 	ErrInsideTx = errors.New("eventlog: append inside InTx waits for itself; use AppendTx with its transaction")
+	// ErrUnknown means that the connection to the store was lost while an append was under way: nobody knows whether it was
+	// made. Append the same events again, under the same ids: if it was, that is a repeat. Otherwise read what is there.
+	ErrUnknown = errors.New("eventlog: nobody knows whether the append was made")
 	// ErrLogRewound means that a position that was handled now holds something else: the log was restored or replaced.
 	ErrLogRewound = errors.New("eventlog: the log was rewound")
 )

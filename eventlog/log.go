@@ -54,7 +54,8 @@ type Log interface {
 	// recorded.
 	//
 	// Errors: *ConflictError, *EntryConflictError, *IDError, *StreamClosedError, *NoEventError for a link to nothing, *LimitError and *NameError for what is out
-	// of bounds (see Check), ErrBusy, ErrReadOnly, ErrFull, ErrClosed. After any error nothing of the call is in the log.
+	// of bounds (see Check), ErrBusy, ErrReadOnly, ErrFull, ErrClosed, ErrUnknown. After any error but ErrUnknown nothing of the
+	// call is in the log.
 	Append(ctx context.Context, writes ...Write) (Appended, error)
 
 	// ReadStream returns a stream's events in version order. A stream that does not exist is empty.
@@ -318,6 +319,12 @@ type SQLTransactor interface {
 	// AppendTx is Append inside tx: rolled back with it, visible to readers after its commit and not before. If it fails, tx
 	// is as it was before.
 	AppendTx(ctx context.Context, tx *sql.Tx, writes ...Write) (Appended, error)
+}
+
+// Clock is a capability: the store has a clock of its own, which all who use the log see alike. Leases run by it.
+type Clock interface {
+	// Now returns the time by the store's clock.
+	Now(ctx context.Context) (time.Time, error)
 }
 
 // Closer is implemented by logs that hold resources. After Close every call fails with ErrClosed, one that waits too;

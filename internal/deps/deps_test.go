@@ -36,7 +36,7 @@ var layers = [][]string{
 	{"aggregate"},
 	{"consumer"},
 	{"eventlog/logtest"},
-	{"eventlog/sqlitelog", "eventlog/memlog"},
+	{"eventlog/sqlitelog", "eventlog/pglog", "eventlog/memlog"},
 	{"eventlog"},
 	{"event"},
 }
@@ -44,10 +44,20 @@ var layers = [][]string{
 // mayUseSQL has the packages that may know database/sql: the log's contract, which names a caller's transaction; the
 // logs that are kept in SQL; the front door. To all others a store is an interface. Examples and benchmarks are users,
 // and use what they like.
-var mayUseSQL = []string{".", "eventlog", "eventlog/logtest", "eventlog/sqlitelog", "examples/...", "bench/..."}
+var mayUseSQL = []string{".", "eventlog", "eventlog/logtest", "eventlog/sqlitelog", "eventlog/pglog", "examples/...", "bench/..."}
+
+// mayUsePgx has the packages that may know pgx: the log that is kept in PostgreSQL, the servers that tests start, and users.
+var mayUsePgx = []string{"eventlog/pglog", testServer, "cmd/ensue/...", "examples/...", "bench/..."}
 
 // tools are programs and tests about the repository. They have to work when the code doesn't.
 var tools = []string{"internal/ci/...", "internal/mutants/...", "internal/deps/..."}
+
+// testServer has what no rule below allows, another's package: pgx, to speak with the PostgreSQL servers that it starts. In
+// return it is for tests alone, and no program text imports it.
+const (
+	testServer = "internal/pgtest"
+	pgx        = "github.com/jackc/pgx/v5"
+)
 
 // A pkg is what the go command says about a package. Imports are those of its program text, without its tests: a test
 // may import anything.
@@ -109,9 +119,14 @@ func check(p pkg) []string {
 	for _, imported := range p.Imports {
 		if why := allowed(imported); why != "" {
 			faults = append(faults, fmt.Sprintf("%s imports %s: %s", name, relative(imported), why))
+		} else if matches(pgx+"/...", imported) && !matchesAny(mayUsePgx, name) {
+			faults = append(faults, fmt.Sprintf("%s imports %s: only the packages in mayUsePgx do", name, imported))
 		}
 		if isSQL(imported) && !matchesAny(mayUseSQL, name) {
 			faults = append(faults, fmt.Sprintf("%s imports %s: only the packages in mayUseSQL do", name, imported))
+		}
+		if relative(imported) == testServer {
+			faults = append(faults, fmt.Sprintf("%s imports %s: only tests do", name, testServer))
 		}
 	}
 	return faults
@@ -127,6 +142,13 @@ func mayImport(name string) (func(imported string) string, error) {
 				return "a tool imports nothing of ours"
 			}
 			return ""
+		}, nil
+	case name == testServer:
+		return func(imported string) string {
+			if isStd(imported) || matches(pgx+"/...", imported) {
+				return ""
+			}
+			return "this package imports only pgx and the standard library"
 		}, nil
 	case strings.HasPrefix(name, "internal/"):
 		return func(imported string) string {
@@ -245,10 +267,27 @@ func TestCheck(t *testing.T) {
 		{"internal/clock", "time", ""},
 		{"internal/clock", "command", "only event, eventlog"},
 		{"internal/clock", "github.com/google/uuid", "only event, eventlog"},
+		{"internal/clock", "github.com/jackc/pgx/v5", "only event, eventlog"},
+		{"internal/pgtest", "time", ""},
+		{"internal/pgtest", "github.com/jackc/pgx/v5/pgconn", ""},
+		{"internal/pgtest", "github.com/google/uuid", "only pgx"},
+		{"internal/pgtest", "event", "only pgx"},
+		{"eventlog/logtest", "internal/pgtest", "only tests"},
 		{"internal/mutants", "event", "a tool imports nothing of ours"},
 		{"internal/ci/summary", "internal/ci/format", ""},
 		{"event", "internal/mutants", "nothing imports a tool"},
 
+		{"eventlog/pglog", "eventlog", ""},
+		{"eventlog/pglog", "eventlog/sqlitelog", "only packages below"},
+		{"eventlog/pglog", "internal/pgtest", "only tests"},
+		{"eventlog/pglog", "github.com/jackc/pgx/v5/pgxpool", ""},
+		{"cmd/ensue", "github.com/jackc/pgx/v5", ""},
+		{"examples/conference", "github.com/jackc/pgx/v5", ""},
+		{"examples/conference/domain", "github.com/jackc/pgx/v5", "only the standard library"},
+		{"process", "github.com/jackc/pgx/v5", "mayUsePgx"},
+		{".", "github.com/jackc/pgx/v5/pgxpool", "mayUsePgx"},
+
+		{"eventlog/pglog", "database/sql", ""},
 		{"eventlog/sqlitelog", "database/sql", ""},
 		{".", "database/sql", ""},
 		{"eventlog", "database/sql", ""},

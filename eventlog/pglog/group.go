@@ -1,0 +1,404 @@
+package pglog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/ensue-io/ensue/event"
+	"github.com/ensue-io/ensue/eventlog"
+)
+
+// Bounds of a group of appends that share a transaction.
+const (
+	maxGroup      = 128
+	maxGroupBytes = 1 << 20
+)
+
+// groupWait is how long a group waits for somebody else's lock: hardly at all, since everybody in it would wait. The
+// append that met the lock goes on alone.
+const groupWait = time.Millisecond
+
+// writer sends the appends to a log in groups: while one group is under way, the next gathers.
+type writer struct {
+	log    *Log
+	mu     sync.Mutex
+	queue  []*request
+	closed bool
+	wake   chan struct{}
+	done   chan struct{}
+}
+
+func newWriter(l *Log) *writer {
+	w := &writer{log: l, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	go w.run()
+	return w
+}
+
+// errLeave sends an append out of its group, to be tried alone.
+var errLeave = errors.New("pglog: alone")
+
+// submit has an append made, in a group or alone.
+func (w *writer) submit(ctx context.Context, r *request) error {
+	r.ctx = ctx
+	w.mu.Lock()
+	if w.closed {
+		w.mu.Unlock()
+		return eventlog.ErrClosed
+	}
+	w.queue = append(w.queue, r)
+	w.mu.Unlock()
+	w.ring()
+	select {
+	case <-r.over:
+	case <-ctx.Done():
+		if w.withdraw(r) {
+			return ctx.Err()
+		}
+		<-r.over // it is under way, and what becomes of it must be known
+	}
+	if errors.Is(r.err, errLeave) {
+		w.log.db.stats.alone.Add(1)
+		return w.log.alone(ctx, r)
+	}
+	return r.err
+}
+
+func (w *writer) ring() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// withdraw takes a request out of the queue, unless it is under way.
+func (w *writer) withdraw(r *request) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := slices.Index(w.queue, r)
+	if n < 0 {
+		return false
+	}
+	w.queue = slices.Delete(w.queue, n, n+1)
+	return true
+}
+
+// close ends the writer: what is under way is finished, what waits is refused.
+func (w *writer) close() {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	w.ring()
+	<-w.done
+}
+
+func (w *writer) run() {
+	defer close(w.done)
+	for {
+		group, closed := w.gather()
+		switch {
+		case closed:
+			for _, r := range group {
+				r.answer(eventlog.ErrClosed)
+			}
+			return
+		case len(group) == 0:
+			<-w.wake
+		default:
+			w.send(group)
+		}
+	}
+}
+
+// gather takes the next group out of the queue: appends that have no stream, no entry and no id in common, so that each
+// stands for itself. Everything, when the writer was closed.
+func (w *writer) gather() (group []*request, closed bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		group, w.queue = w.queue, nil
+		return group, true
+	}
+	bytes, left := 0, w.queue[:0]
+	var taken touched
+	for _, r := range w.queue {
+		if len(group) < maxGroup && bytes < maxGroupBytes && taken.add(r) {
+			bytes += r.bytes
+			group = append(group, r)
+		} else {
+			taken.block(r)
+			left = append(left, r)
+		}
+	}
+	clear(w.queue[len(left):])
+	w.queue = left
+	return group, false
+}
+
+// touched is what a group has to do with.
+type touched struct {
+	streams map[string]bool
+	entries map[entryID]bool
+	ids     map[event.ID]bool
+}
+
+// add adds what a request has to do with, unless something of it is there already.
+func (t *touched) add(r *request) bool {
+	if t.streams == nil {
+		t.streams, t.entries, t.ids = map[string]bool{}, map[entryID]bool{}, map[event.ID]bool{}
+	}
+	if t.meets(r) {
+		return false
+	}
+	t.block(r)
+	return true
+}
+
+// block keeps later requests from overtaking this one.
+func (t *touched) block(r *request) {
+	p := r.parts[0]
+	for _, name := range p.names {
+		t.streams[name] = true
+	}
+	for i := range p.puts {
+		t.entries[entryID{p.puts[i].Entry.Kind, p.puts[i].Entry.Key}] = true
+	}
+	for i := range p.deletes {
+		t.entries[entryID{p.deletes[i].Kind, p.deletes[i].Key}] = true
+	}
+	for id := range r.ids {
+		t.ids[id] = true
+	}
+}
+
+func (t *touched) meets(r *request) bool {
+	p := r.parts[0]
+	for _, name := range p.names {
+		if t.streams[name] {
+			return true
+		}
+	}
+	for i := range p.puts {
+		if t.entries[entryID{p.puts[i].Entry.Kind, p.puts[i].Entry.Key}] {
+			return true
+		}
+	}
+	for i := range p.deletes {
+		if t.entries[entryID{p.deletes[i].Kind, p.deletes[i].Key}] {
+			return true
+		}
+	}
+	for id := range r.ids {
+		if t.ids[id] {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *request) answer(err error) {
+	r.err = err
+	close(r.over)
+}
+
+// send makes a transaction of the group. Where somebody else is in the way of one of them, they all go on alone.
+func (w *writer) send(group []*request) {
+	l := w.log
+	if l.db.options.hooks.group != nil {
+		l.db.options.hooks.group(len(group))
+	}
+	refused, err := w.try(group)
+	switch {
+	case err == nil:
+		l.db.stats.commits.Add(1)
+		for i, r := range group {
+			l.settled(refused[i])
+			if errors.Is(refused[i], errKnown) { // who knows them is told when it comes alone
+				refused[i] = errLeave
+			}
+			r.answer(refused[i])
+		}
+		l.db.passes.nudge()
+	case again(err) || sqlState(err) == codeLockTimeout:
+		for _, r := range group {
+			r.answer(errLeave)
+		}
+	default:
+		for _, r := range group {
+			r.answer(l.db.explain("append", err))
+		}
+	}
+}
+
+// settled counts what became of an append whose transaction committed.
+func (l *Log) settled(err error) {
+	switch {
+	case err == nil:
+		l.db.stats.appends.Add(1)
+	case errors.Is(err, eventlog.ErrConflict):
+		l.db.stats.conflicts.Add(1)
+	}
+}
+
+// sendTime bounds how long a group may be under way, so that a server that vanished does not keep its log for ever.
+const sendTime = 2 * time.Minute
+
+// try sends the group in one call, and returns what was refused of it. An error means that nothing was committed, or that
+// nobody knows.
+func (w *writer) try(group []*request) (refused []error, err error) {
+	l := w.log
+	ctx, cancel := context.WithTimeout(context.Background(), sendTime)
+	defer cancel()
+	parts := make([]*part, len(group))
+	for i, r := range group {
+		parts[i], r.done = r.parts[0], eventlog.Appended{}
+	}
+	p := merged(parts)
+	conn, err := l.db.pool.Acquire(ctx)
+	if err != nil {
+		return nil, err // nothing was sent
+	}
+	defer conn.Release()
+	batch := &pgx.Batch{}
+	batch.Queue(l.db.appendText, p.args(l.number, groupWait, true)...)
+	before, after := l.db.around()
+	results := conn.SendBatch(ctx, l.db.bracketed(batch))
+	defer func() { _ = results.Close() }() // again, without effect
+	for range before {
+		if _, err := results.Exec(); err != nil {
+			return nil, lost(err)
+		}
+	}
+	rows, err := results.Query()
+	if err != nil {
+		return nil, lost(err)
+	}
+	a, err := pgx.CollectExactlyOneRow(rows, scanAnswer)
+	if err != nil {
+		return nil, lost(err)
+	}
+	for range after {
+		if _, err := results.Exec(); err != nil {
+			return nil, lost(err)
+		}
+	}
+	if err := results.Close(); err != nil {
+		return nil, lost(err)
+	}
+	return a.take(p, group)
+}
+
+// around returns how many statements stand before and after those of a batch; see bracketed.
+func (d *Database) around() (before, after int) {
+	if d.isolated {
+		return 1, 1
+	}
+	return 0, 0
+}
+
+// bracketed makes an explicit transaction of a batch where the default is another isolation than READ COMMITTED. All of it
+// is sent at once: a client that is stopped keeps no transaction open.
+func (d *Database) bracketed(b *pgx.Batch) *pgx.Batch {
+	if !d.isolated {
+		return b
+	}
+	all := &pgx.Batch{}
+	all.Queue(beginText)
+	all.QueuedQueries = append(all.QueuedQueries, b.QueuedQueries...)
+	all.Queue("COMMIT")
+	return all
+}
+
+const beginText = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+
+// lost marks errors after which nobody knows whether the transaction was committed: all but those with which the server
+// refused it.
+func lost(err error) error {
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && refused.SeverityUnlocalized == "ERROR" || pgconn.SafeToRetry(err) {
+		return err
+	}
+	return fmt.Errorf("%w: %w", eventlog.ErrUnknown, err)
+}
+
+// alone makes an append in a transaction of its own.
+func (l *Log) alone(ctx context.Context, r *request) error {
+	// What was sent is seen to its end: cut short, nobody would know what became of it.
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTime)
+	defer cancel()
+	for attempt := 1; ; attempt++ {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		err := l.once(bounded, r)
+		if again(err) && attempt < 10 {
+			continue // somebody else made the stream, the entry or the event at the same moment, and has committed
+		}
+		if err == nil {
+			l.db.stats.commits.Add(1)
+			l.db.passes.nudge()
+		}
+		l.settled(err)
+		return l.db.explain("append", err)
+	}
+}
+
+// once is one attempt of alone.
+func (l *Log) once(ctx context.Context, r *request) error {
+	r.done = eventlog.Appended{}
+	conn, err := l.db.pool.Acquire(ctx)
+	if err != nil {
+		return err // nothing was sent
+	}
+	defer conn.Release()
+	if len(r.parts) == 1 && !l.db.isolated {
+		err := l.call(ctx, conn, r, r.parts[0])
+		if err == nil || isOurs(err) || errors.Is(err, errKnown) {
+			return l.whatOf(ctx, conn, r, err)
+		}
+		return lost(err)
+	}
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.ReadCommitted, AccessMode: pgx.ReadWrite})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // without effect after the commit
+	if err := l.calls(ctx, tx, r); err != nil {
+		if _, refused := err.(*pgconn.PgError); refused { //nolint:errorlint // the server's own, unwrapped
+			return err
+		}
+		if rollback := tx.Rollback(ctx); rollback != nil {
+			return lost(rollback)
+		}
+		return l.whatOf(ctx, conn, r, err)
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return lost(err)
+	}
+	return nil
+}
+
+// whatOf tells what a refused append means: it may repeat an earlier one.
+func (l *Log) whatOf(ctx context.Context, q querier, r *request, err error) error {
+	if err != nil && (errors.Is(err, errKnown) || len(r.parts) > 1) {
+		return l.repeat(ctx, q, r, err)
+	}
+	return err
+}
+
+// calls makes all calls of an append, in one transaction.
+func (l *Log) calls(ctx context.Context, q querier, r *request) error {
+	r.done = eventlog.Appended{}
+	for _, p := range r.parts {
+		if err := l.call(ctx, q, r, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,181 @@
+package pglog
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// passes makes passes for this program, one at a time: who asks while one is under way shares the next.
+type passes struct {
+	db      *Database
+	mu      sync.Mutex
+	next    *passing // that begins when the present one has ended, or now
+	running bool
+	unable  bool // may not make passes: what others number is all that is seen
+}
+
+// passing is a pass that somebody waits for.
+type passing struct {
+	over chan struct{}
+	err  error
+}
+
+// pass returns when a pass that began after the call has ended. Where none can be made, on a standby or without the right
+// to, it returns at once.
+func (d *Database) pass(ctx context.Context) error {
+	d.isStandby(ctx)
+	p := d.passes.ask()
+	if p == nil {
+		return nil
+	}
+	select {
+	case <-p.over:
+		return p.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// nudge has a pass made, soon, without waiting for it.
+func (s *passes) nudge() { s.ask() }
+
+func (s *passes) ask() *passing {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.unable || s.db.standby.Load() {
+		return nil
+	}
+	if s.next == nil {
+		s.next = &passing{over: make(chan struct{})}
+	}
+	if !s.running {
+		s.running = true
+		s.db.work.Go(s.run)
+	}
+	return s.next
+}
+
+// again has passes tried where none could be made before.
+func (s *passes) again() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unable = false
+}
+
+func (s *passes) run() {
+	for {
+		s.mu.Lock()
+		p := s.next
+		s.next = nil
+		s.running = p != nil
+		s.mu.Unlock()
+		if p == nil {
+			return
+		}
+		p.err = s.db.makePass(s.db.ending)
+		if s.db.cannotPass(p.err) {
+			s.mu.Lock()
+			s.unable = true
+			s.mu.Unlock()
+			s.db.options.Logger.Warn("pglog: no passes can be made by this role; what others number is all that is read", "database", s.db.address, "error", p.err)
+			p.err = nil
+		}
+		close(p.over)
+	}
+}
+
+// cannotPass tells whether an error says that this role will never make a pass.
+func (d *Database) cannotPass(err error) bool {
+	var refused *pgconn.PgError
+	return errors.As(err, &refused) && (refused.Code == "42501" || refused.Code == "25006")
+}
+
+// Pauses between attempts while somebody else makes a pass.
+const (
+	shortestPause = 500 * time.Microsecond
+	longestPause  = 10 * time.Millisecond
+)
+
+// makePass makes a pass, after those that others are making. Theirs may have begun before what the caller wants to see was
+// committed.
+func (d *Database) makePass(ctx context.Context) error {
+	for wait := shortestPause; ; wait = min(2*wait, longestPause) {
+		made, err := d.tryPass(ctx)
+		if made || err != nil {
+			return d.explain("number new events", err)
+		}
+		if err := pause(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+// tryPass makes a pass unless somebody else is at it. It is one call, sent at once: a client that is stopped holds nothing.
+func (d *Database) tryPass(ctx context.Context) (made bool, err error) {
+	era := d.server.era.Load()
+	batch := &pgx.Batch{}
+	batch.Queue(d.sql(`SELECT module, head FROM ${schema}.pass()`))
+	before, after := d.around()
+	results := d.pool.SendBatch(ctx, d.bracketed(batch))
+	defer func() { _ = results.Close() }() // again, without effect
+	for range before {
+		if _, err := results.Exec(); err != nil {
+			return false, err
+		}
+	}
+	rows, err := results.Query()
+	if err != nil {
+		return false, err
+	}
+	heads := map[int32]int64{}
+	var module int32
+	var head int64
+	if _, err := pgx.ForEachRow(rows, []any{&module, &head}, func() error {
+		if module == 0 {
+			made = head == 1
+		} else {
+			heads[module] = head
+		}
+		return nil
+	}); err != nil {
+		return false, err
+	}
+	for range after {
+		if _, err := results.Exec(); err != nil {
+			return false, err
+		}
+	}
+	if err := results.Close(); err != nil { // only now it is committed
+		return false, err
+	}
+	if made {
+		d.stats.passes.Add(1)
+		d.advance(era, heads)
+	}
+	return made, nil
+}
+
+// advance notes heads, by the modules' numbers, that were found in an era.
+func (d *Database) advance(era int64, heads map[int32]int64) {
+	if len(heads) == 0 {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.server.era.Load() != era {
+		return
+	}
+	for _, l := range d.logs {
+		if head, ok := heads[l.number]; ok {
+			l.head.advance(head)
+		}
+	}
+}
+
+// channel is the name under which passes announce what they numbered.
+func (d *Database) channel() string { return "ensue " + d.options.Schema }
