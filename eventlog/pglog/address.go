@@ -84,11 +84,16 @@ func WithoutPassword(address string) string { return sanitized(address) }
 // sanitized is put together from what an address was understood as, so that nothing else of it is in there. Where a password
 // with a / or an @ in it may have been understood as something else, nothing is shown.
 func sanitized(address string) string {
+	const nothing = "postgres://…"
 	config, err := pgx.ParseConfig(address)
 	if err != nil || ambiguous(address) {
-		return "postgres://…"
+		return nothing
 	}
-	return show(config)
+	shown := show(config)
+	if strings.Contains(strings.ToLower(shown), "password") { // one that was written as a part of something else
+		return nothing
+	}
+	return shown
 }
 
 // ambiguous tells whether a URL has an @ behind the one that ends the user and the password.

@@ -43,6 +43,11 @@ func TestAddress(t *testing.T) {
 			t.Errorf("%s: schema %q instead of that of the options (%v)", tt.address, o.Schema, err)
 		}
 	}
+	for _, address := range []string{"postgres://ensue@db/shop;password=s3cret", "dbname=shop;PASSWORD=s3cret", "postgres://ensue:1/s3cret@db/shop", "postgres://ensue:s3@cret@db/shop"} {
+		if got := WithoutPassword(address); got != "postgres://…" {
+			t.Errorf("%s is shown as %s", address, got)
+		}
+	}
 	if schema, err := SchemaOf("postgres://x/y"); schema != DefaultSchema || err != nil {
 		t.Error(schema, err)
 	}

@@ -35,6 +35,7 @@ type judge interface {
 type stage struct {
 	judge
 	ctx      context.Context //nolint:containedctx // of one script
+	cancel   context.CancelFunc
 	address  string
 	schema   string
 	number   int32         // of the module
@@ -55,7 +56,8 @@ type edit func(text string) (string, error)
 
 // newStage makes a schema, with an edited migration if there is an edit.
 func newStage(j judge, address string, change edit) *stage {
-	s := &stage{judge: j, ctx: context.Background(), address: address, schema: fmt.Sprint("stage ", stages.Add(1)), patience: 20 * time.Second}
+	s := &stage{judge: j, address: address, schema: fmt.Sprint("stage ", stages.Add(1)), patience: 20 * time.Second}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
 	text, err := stageText(s.schema, change)
 	if err != nil {
 		s.Fatalf("%v", err)
@@ -257,9 +259,20 @@ func (s *stage) letGo(point string) { s.stepper.do(`SELECT pg_advisory_unlock`+p
 
 // aside runs what an actor does beside the script; ended returns its error when it is over.
 func (s *stage) aside(do func() error) (ended func() error) {
-	over := make(chan error, 1)
-	go func() { over <- do() }()
-	return func() error { return <-over }
+	var err error
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		err = do()
+	}()
+	s.Cleanup(func() { // before its connection is closed
+		s.cancel()
+		<-over
+	})
+	return func() error {
+		<-over
+		return err
+	}
 }
 
 // must is for what was done aside.

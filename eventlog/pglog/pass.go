@@ -105,9 +105,16 @@ const (
 // committed.
 func (d *Database) makePass(ctx context.Context) error {
 	for wait := shortestPause; ; wait = min(2*wait, longestPause) {
-		made, err := d.tryPass(ctx)
-		if made || err != nil {
+		made, more, err := d.tryPass(ctx)
+		if err != nil {
 			return d.explain("number new events", err)
+		}
+		if made && !more {
+			return nil
+		}
+		if made {
+			wait = shortestPause
+			continue
 		}
 		if err := pause(ctx, wait); err != nil {
 			return err
@@ -115,8 +122,8 @@ func (d *Database) makePass(ctx context.Context) error {
 	}
 }
 
-// tryPass makes a pass unless somebody else is at it. It is one call, sent at once: a client that is stopped holds nothing.
-func (d *Database) tryPass(ctx context.Context) (made bool, err error) {
+// tryPass makes a pass unless somebody else is at it, and tells whether there is more to number. It is one call, sent at once: a client that is stopped holds nothing.
+func (d *Database) tryPass(ctx context.Context) (made, more bool, err error) {
 	era := d.server.era.Load()
 	batch := &pgx.Batch{}
 	batch.Queue(d.sql(`SELECT module, head FROM ${schema}.pass()`))
@@ -125,39 +132,42 @@ func (d *Database) tryPass(ctx context.Context) (made bool, err error) {
 	defer func() { _ = results.Close() }() // again, without effect
 	for range before {
 		if _, err := results.Exec(); err != nil {
-			return false, err
+			return false, false, err
 		}
 	}
 	rows, err := results.Query()
 	if err != nil {
-		return false, err
+		return false, false, err
 	}
 	heads := map[int32]int64{}
 	var module int32
 	var head int64
 	if _, err := pgx.ForEachRow(rows, []any{&module, &head}, func() error {
-		if module == 0 {
+		switch module {
+		case 0:
 			made = head == 1
-		} else {
+		case -1:
+			more = true
+		default:
 			heads[module] = head
 		}
 		return nil
 	}); err != nil {
-		return false, err
+		return false, false, err
 	}
 	for range after {
 		if _, err := results.Exec(); err != nil {
-			return false, err
+			return false, false, err
 		}
 	}
 	if err := results.Close(); err != nil { // only now it is committed
-		return false, err
+		return false, false, err
 	}
 	if made {
 		d.stats.passes.Add(1)
 		d.advance(era, heads)
 	}
-	return made, nil
+	return made, more, nil
 }
 
 // advance notes heads, by the modules' numbers, that were found in an era.

@@ -124,8 +124,8 @@ END $$;
 -- a number had a lock on the events before, and has it until it ends. Locks are looked at before the snapshot is taken: a
 -- transaction that has none there, and had an id, drew nothing before or has ended. What is left is parked.
 --
--- The first row that it returns has module 0, and head 1 if this call made a pass, 0 if somebody else is at it. The others
--- are the heads that moved.
+-- The first row that it returns has module 0, and head 1 if this call made a pass, 0 if somebody else is at it. A row with
+-- module -1 says that there is more to number, by another call. The others are the heads that moved.
 CREATE FUNCTION ${schema}.pass(OUT module integer, OUT head bigint) RETURNS SETOF record
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = ${schema}, pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -251,6 +251,9 @@ BEGIN
     SELECT array_agg(m.module), array_agg(m.head), string_agg(m.module || ':' || m.head, ' ') INTO moved, heads, news
       FROM (SELECT new.module, coalesce(last.position, 0) + max(new.nth) AS head FROM new JOIN last ON last.module = new.module GROUP BY new.module, last.position) m;
     RETURN QUERY SELECT * FROM unnest(moved, heads);
+    IF cardinality(fresh) = at_once THEN
+      module := -1; head := 0; RETURN NEXT;
+    END IF;
     PERFORM pg_notify('ensue ' || current_schema(), left(news, 7000)); -- wakes up who listens; nothing relies on it
   END IF;
 
