@@ -10,45 +10,76 @@ import (
 
 	"github.com/ensue-io/ensue/eventlog"
 	"github.com/ensue-io/ensue/eventlog/memlog"
+	"github.com/ensue-io/ensue/eventlog/pglog"
 	"github.com/ensue-io/ensue/eventlog/sqlitelog"
 )
 
-// stores keeps the files that modules share.
+// stores keeps the files and databases that modules share.
 type stores struct {
-	files map[string]openFile // by absolute name
+	open  map[string]store // by absolute name of the file, or by address
 	order []string
 }
 
-type openFile struct{ file *sqlitelog.File }
+// store is where modules have their logs.
+type store interface {
+	module(ctx context.Context, name string) (eventlog.Log, error)
+	Close() error
+}
+
+type openFile struct{ *sqlitelog.File }
+
+func (f openFile) module(ctx context.Context, name string) (eventlog.Log, error) {
+	return f.Log(ctx, name)
+}
+
+type openDatabase struct{ *pglog.Database }
+
+func (d openDatabase) module(ctx context.Context, name string) (eventlog.Log, error) {
+	return d.Log(ctx, name)
+}
 
 // memoryAddress is the address of logs that end with the program.
 const memoryAddress = "memory:"
 
-func (s *stores) open(ctx context.Context, address, module string, o *Options) (eventlog.Log, error) {
-	switch {
+// forms says what an address may be.
+const forms = "give a file, a folder that ends in \"/\", \"postgres://…\", or \"memory:\""
+
+// log opens the log of a module, and what it is in unless that is open.
+func (s *stores) log(ctx context.Context, address, module string, o *Options) (eventlog.Log, error) {
+	switch scheme, _, found := strings.Cut(address, "://"); {
 	case address == "":
-		return nil, errors.New("the address is empty; give a file, a folder that ends in \"/\", or \"memory:\"")
+		return nil, errors.New("the address is empty; " + forms)
 	case address == memoryAddress:
 		return memlog.Options{Now: o.Now}.New(), nil
-	case strings.Contains(address, "://"):
-		scheme, _, _ := strings.Cut(address, "://")
-		return nil, fmt.Errorf("there is no log for addresses of the form %s://…; give a file, a folder that ends in \"/\", or \"memory:\"", scheme)
+	case found && (scheme == "postgres" || scheme == "postgresql"):
+		return s.shared(ctx, address, module, func() (store, error) {
+			database, err := pglog.Open(ctx, address, pglog.Options{MustExist: o.MustExist, Logger: o.Logger, Poll: o.Poll})
+			return openDatabase{database}, err
+		})
+	case found:
+		return nil, fmt.Errorf("there is no log for addresses of the form %s://…; %s", scheme, forms)
 	}
 	path, err := sqlitePath(address, module, o.MustExist)
 	if err != nil {
 		return nil, err
 	}
-	shared, ok := s.files[path]
-	if !ok {
+	return s.shared(ctx, path, module, func() (store, error) {
 		file, err := sqlitelog.Open(ctx, path, sqlitelog.Options{MustExist: o.MustExist, Now: o.Now, Logger: o.Logger, Poll: o.Poll})
-		if err != nil {
+		return openFile{file}, err
+	})
+}
+
+func (s *stores) shared(ctx context.Context, name, module string, open func() (store, error)) (eventlog.Log, error) {
+	shared, ok := s.open[name]
+	if !ok {
+		var err error
+		if shared, err = open(); err != nil {
 			return nil, err
 		}
-		shared = openFile{file}
-		s.files[path] = shared
-		s.order = append(s.order, path)
+		s.open[name] = shared
+		s.order = append(s.order, name)
 	}
-	return shared.file.Log(ctx, module)
+	return shared.module(ctx, module)
 }
 
 // sqlitePath returns the absolute name of the file that keeps a module: the address itself or, where that is a folder,
@@ -75,9 +106,9 @@ func sqlitePath(address, module string, mustExist bool) (string, error) {
 
 func (s *stores) close() error {
 	var errs []error
-	for _, path := range s.order {
-		errs = append(errs, s.files[path].file.Close())
+	for _, name := range s.order {
+		errs = append(errs, s.open[name].Close())
 	}
-	s.files, s.order = map[string]openFile{}, nil
+	s.open, s.order = map[string]store{}, nil
 	return errors.Join(errs...)
 }

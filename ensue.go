@@ -92,10 +92,11 @@ type OpenModule struct {
 // runs before Run.
 //
 // The address says where the logs are: the name of a SQLite file, which then holds all modules; the name of a folder
-// (one that exists, or ends in "/") with a file for each; or "memory:" for logs that end with the program. A module may
-// name an address of its own.
+// (one that exists, or ends in "/") with a file for each; "postgres://…" for a PostgreSQL database, whose schema "ensue", or
+// the one named by ?schema=, then holds all modules; or "memory:" for logs that end with the program. A module may name an
+// address of its own.
 func Open(ctx context.Context, address string, parts ...Part) (_ *App, err error) {
-	app := &App{names: map[string]*process.Engine{}, stores: stores{files: map[string]openFile{}}}
+	app := &App{names: map[string]*process.Engine{}, stores: stores{open: map[string]store{}}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, app.Close())
@@ -189,7 +190,7 @@ func (a *App) openModule(ctx context.Context, address string, m Module) (*OpenMo
 	if err != nil {
 		return nil, err
 	}
-	log, err := a.stores.open(ctx, address, m.Name, &a.options)
+	log, err := a.stores.log(ctx, address, m.Name, &a.options)
 	if err != nil {
 		return nil, err
 	}

@@ -118,7 +118,7 @@ func TestOpenReportsEveryMistakeAtOnce(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "no module registers the type") {
 		t.Errorf("got %v, want that nobody registers the inputs", err)
 	}
-	for address, part := range map[string]string{"postgres://x": "no log for addresses", "": "address is empty"} {
+	for address, part := range map[string]string{"mysql://x": "no log for addresses", "": "address is empty"} {
 		if _, err := ensue.Open(t.Context(), address, ensue.Module{Name: "orders"}); err == nil || !strings.Contains(err.Error(), part) {
 			t.Errorf("%q: got %v, want %q", address, err, part)
 		}

@@ -5,15 +5,18 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ensue-io/ensue/eventlog"
+	"github.com/ensue-io/ensue/eventlog/pglog"
 	"github.com/ensue-io/ensue/eventlog/sqlitelog"
 	"github.com/ensue-io/ensue/process"
 )
@@ -32,7 +35,7 @@ func (p *program) arguments(cmd *cobra.Command, args []string, least, most int) 
 		address, rest = args[0], args[1:]
 	}
 	if address == "" {
-		return "", nil, usage(cmd, "no address; give the file or folder of the logs as the first argument, by --address or by ENSUE_URL")
+		return "", nil, usage(cmd, "no address; give the file, folder or database of the logs as the first argument, by --address or by ENSUE_URL")
 	}
 	if len(rest) < least || len(rest) > most {
 		return "", nil, usage(cmd, "%s takes %s, not %d arguments beside the address", cmd.CommandPath(), strings.TrimPrefix(cmd.Use, cmd.Name()+" "), len(rest))
@@ -40,73 +43,167 @@ func (p *program) arguments(cmd *cobra.Command, args []string, least, most int) 
 	return address, rest, nil
 }
 
-// isAddress tells whether an argument is a file or a folder rather than a name.
+// isAddress tells whether an argument is a file, a folder or a database rather than a name.
 func isAddress(s string) bool {
 	_, err := os.Stat(s)
 	return err == nil || strings.ContainsRune(s, filepath.Separator) || strings.Contains(s, "/")
 }
 
+// withoutPasswords takes the passwords of addresses among the arguments out of a text, which may quote an argument that was
+// mistaken for something else.
+func withoutPasswords(text string, args []string) string {
+	for _, a := range args {
+		if i := strings.Index(a, "postgres"); i >= 0 && strings.Contains(a[i:], "://") {
+			a = a[i:]
+		} else if !strings.Contains(a, "password") {
+			continue
+		}
+		shown := pglog.WithoutPassword(a)
+		text = strings.ReplaceAll(text, a, shown)
+		quoted := strconv.Quote(a)
+		text = strings.ReplaceAll(text, quoted[1:len(quoted)-1], shown)
+	}
+	return text
+}
+
 // source is a module's log at an address.
 type source struct {
-	name string
-	log  *sqlitelog.Log
-	file *sqlitelog.File
+	name  string
+	log   readLog
+	store store // that it is in
+}
+
+// readLog is what the commands read.
+type readLog interface {
+	eventlog.Log
+	eventlog.StreamLister
+}
+
+// store is an open file or database that holds logs.
+type store interface {
+	Modules(ctx context.Context) ([]string, error)
+	Close() error
+	read(ctx context.Context, module string) (readLog, error)
+	name() string // as it may be shown
+}
+
+// verifier is a store that can verify how it keeps logs, beside what a log says of itself. A problem that is not one of a
+// module has none.
+type verifier interface {
+	verify(ctx context.Context) iter.Seq2[process.Problem, error]
 }
 
 // opened is what there is at an address.
 type opened struct {
-	address string
-	files   []*sqlitelog.File
+	address string // without a password
+	stores  []store
 	modules []source // by name
 }
 
 // open opens all logs at an address, to be read.
 func (p *program) open(ctx context.Context, address string) (_ *opened, err error) {
-	paths, folder, err := paths(address)
-	if err != nil {
-		return nil, err
-	}
 	o := &opened{address: address}
 	defer func() {
 		if err != nil {
 			o.close()
 		}
 	}()
+	if isDatabase(address) {
+		database, err := pglog.Open(ctx, address, pglog.Options{ReadOnly: true, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			return nil, err
+		}
+		o.address = pglog.WithoutPassword(address)
+		if err := o.add(ctx, databaseStore{database}); err != nil {
+			return nil, err
+		}
+	} else if err := o.addFiles(ctx, address); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(o.modules, func(a, b source) int { return strings.Compare(a.name, b.name) })
+	return o, nil
+}
+
+func (o *opened) addFiles(ctx context.Context, address string) error {
+	paths, folder, err := paths(address)
+	if err != nil {
+		return err
+	}
 	for _, path := range paths {
 		file, err := sqlitelog.Open(ctx, path, sqlitelog.Options{ReadOnly: true, Logger: slog.New(slog.DiscardHandler)})
 		if folder && isForeign(err) {
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
-		o.files = append(o.files, file)
-		names, err := file.Modules(ctx)
+		if err := o.add(ctx, fileStore{file}); err != nil {
+			return err
+		}
+	}
+	if len(o.stores) == 0 {
+		return fmt.Errorf("the folder %s holds no log of ours; give the one that the application was opened with", address)
+	}
+	return nil
+}
+
+// add adds the logs of a store.
+func (o *opened) add(ctx context.Context, s store) error {
+	o.stores = append(o.stores, s)
+	names, err := s.Modules(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if other, ok := o.module(name); ok {
+			return fmt.Errorf("module %q is in %s and in %s; give one of the files", name, other.store.name(), s.name())
+		}
+		log, err := s.read(ctx, name)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		for _, name := range names {
-			if other, ok := o.module(name); ok {
-				return nil, fmt.Errorf("module %q is in %s and in %s; give one of the files", name, other.file.Path(), path)
-			}
-			log, err := file.Log(ctx, name)
-			if err != nil {
-				return nil, err
-			}
-			o.modules = append(o.modules, source{name: name, log: log, file: file})
-		}
+		o.modules = append(o.modules, source{name: name, log: log, store: s})
 	}
-	if len(o.files) == 0 {
-		return nil, fmt.Errorf("the folder %s holds no log of ours; give the one that the application was opened with", address)
-	}
-	slices.SortFunc(o.modules, func(a, b source) int { return strings.Compare(a.name, b.name) })
-	return o, nil
+	return nil
 }
 
 func (o *opened) close() {
-	for _, f := range o.files {
-		_ = f.Close()
+	for _, s := range o.stores {
+		_ = s.Close()
 	}
+}
+
+// fileStore is a SQLite file.
+type fileStore struct{ *sqlitelog.File }
+
+func (f fileStore) name() string { return f.Path() }
+
+func (f fileStore) read(ctx context.Context, module string) (readLog, error) {
+	return f.Log(ctx, module)
+}
+
+func (f fileStore) verify(ctx context.Context) iter.Seq2[process.Problem, error] {
+	return func(yield func(process.Problem, error) bool) {
+		for p, err := range f.Verify(ctx) {
+			if !yield(process.Problem{Kind: fileProblem, Module: p.Module, Where: p.Where, What: p.What}, err) {
+				return
+			}
+		}
+	}
+}
+
+// databaseStore is a schema of a PostgreSQL database.
+type databaseStore struct{ *pglog.Database }
+
+func (d databaseStore) name() string { return d.Address() }
+
+func (d databaseStore) read(ctx context.Context, module string) (readLog, error) {
+	return d.Log(ctx, module)
+}
+
+// isDatabase tells whether an address is one of a PostgreSQL database.
+func isDatabase(address string) bool {
+	return strings.HasPrefix(address, "postgres://") || strings.HasPrefix(address, "postgresql://")
 }
 
 // paths returns the files at an address: itself, or those in a folder.
@@ -115,7 +212,7 @@ func paths(address string) (_ []string, folder bool, _ error) {
 		return nil, false, errors.New("logs in memory end with their program; give the file or folder of one that keeps them")
 	}
 	if scheme, _, found := strings.Cut(address, "://"); found {
-		return nil, false, fmt.Errorf("there is no log for addresses of the form %s://…; give a file or a folder", scheme)
+		return nil, false, fmt.Errorf("there is no log for addresses of the form %s://…; give a file, a folder or postgres://…", scheme)
 	}
 	info, err := os.Stat(address)
 	switch {

@@ -19,6 +19,7 @@ import (
 	"github.com/ensue-io/ensue/examples/conference/domain/payments"
 	"github.com/ensue-io/ensue/examples/conference/domain/seats"
 	"github.com/ensue-io/ensue/examples/conference/shop"
+	"github.com/ensue-io/ensue/internal/pgtest"
 )
 
 const demoArguments = "ENSUE_TEST_DEMO_ARGUMENTS"
@@ -27,7 +28,7 @@ const demoArguments = "ENSUE_TEST_DEMO_ARGUMENTS"
 func TestMain(m *testing.M) {
 	arguments := os.Getenv(demoArguments)
 	if arguments == "" {
-		os.Exit(m.Run())
+		os.Exit(pgtest.Main(m))
 	}
 	var args []string
 	err := json.Unmarshal([]byte(arguments), &args)

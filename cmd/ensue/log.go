@@ -387,8 +387,9 @@ func (p *program) logStats() *cobra.Command {
 type statsView struct {
 	Module     string            `json:"module"`
 	Log        event.ID          `json:"log"`
-	File       string            `json:"file"`
-	FileBytes  int64             `json:"fileBytes"` // with its write-ahead log, and all modules in it
+	File       string            `json:"file,omitempty"`
+	FileBytes  int64             `json:"fileBytes,omitempty"` // with its write-ahead log, and all modules in it
+	Database   string            `json:"database,omitempty"`  // instead of a file
 	Head       eventlog.Position `json:"head"`
 	Events     int64             `json:"events"`
 	System     int64             `json:"system"`
@@ -402,11 +403,16 @@ type statsView struct {
 }
 
 func (p *program) stats(ctx context.Context, m source) (statsView, error) {
-	s := statsView{Module: m.name, Log: m.log.ID(), File: m.file.Path(), Types: map[string]int64{}, Categories: map[string]int64{}, Entries: map[string]int64{}}
-	for _, suffix := range []string{"", "-wal"} {
-		if info, err := os.Stat(s.File + suffix); err == nil {
-			s.FileBytes += info.Size()
+	s := statsView{Module: m.name, Log: m.log.ID(), Types: map[string]int64{}, Categories: map[string]int64{}, Entries: map[string]int64{}}
+	if _, ok := m.store.(fileStore); ok {
+		s.File = m.store.name()
+		for _, suffix := range []string{"", "-wal"} {
+			if info, err := os.Stat(s.File + suffix); err == nil {
+				s.FileBytes += info.Size()
+			}
 		}
+	} else {
+		s.Database = m.store.name()
 	}
 	g := meter{p: p}
 	defer g.done()
@@ -454,8 +460,12 @@ func (p *program) stats(ctx context.Context, m source) (statsView, error) {
 
 func (p *program) showStats(s *statsView) {
 	fmt.Fprintf(p.out, "%s  %s\n", p.paint(bold, s.Module), p.paint(dim, "log "+s.Log.String()))
+	kept := [2]string{"database", clean(s.Database)}
+	if s.File != "" {
+		kept = [2]string{"file", fmt.Sprintf("%s, %s", clean(s.File), bytesOf(s.FileBytes))}
+	}
 	facts := [][2]string{
-		{"file", fmt.Sprintf("%s, %s", clean(s.File), bytesOf(s.FileBytes))},
+		kept,
 		{"events", fmt.Sprintf("%d in %s, and %d system records", s.Events, count(s.Streams, "stream", "streams"), s.System)},
 	}
 	if s.First != nil {

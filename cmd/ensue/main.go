@@ -1,8 +1,8 @@
 // Command ensue looks into the logs of an application, explains what its processes do, verifies what they keep, and
 // runs a demonstration.
 //
-// It reads a SQLite file, or a folder of them, also while an application has it open, and never changes anything
-// there:
+// It reads a SQLite file, a folder of them, or a PostgreSQL database, also while an application has it open, and never
+// changes anything there, save for the schema of a database, by ensue migrate:
 //
 //	ensue log tail orders.db -f
 //	ensue process explain orders.db order-process 4711
@@ -77,6 +77,7 @@ func (p *program) run(ctx context.Context, args []string) int {
 	}
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
+	said := func() string { return withoutPasswords(err.Error(), append([]string{p.env("ENSUE_URL")}, args...)) }
 	var bad *usageError
 	switch {
 	case err == nil:
@@ -89,13 +90,13 @@ func (p *program) run(ctx context.Context, args []string) int {
 		if bad.command != nil {
 			cmd = bad.command
 		}
-		fmt.Fprintf(p.err, "ensue: %v\nSee %s --help\n", err, cmd.CommandPath())
+		fmt.Fprintf(p.err, "ensue: %s\nSee %s --help\n", said(), cmd.CommandPath())
 		return exitUsage
 	case strings.HasPrefix(err.Error(), "unknown command"): // cobra has no type for it
-		fmt.Fprintf(p.err, "ensue: %v\n", err)
+		fmt.Fprintf(p.err, "ensue: %s\n", said())
 		return exitUsage
 	default:
-		fmt.Fprintf(p.err, "ensue: %v\n", err)
+		fmt.Fprintf(p.err, "ensue: %s\n", said())
 		return exitProblem
 	}
 }
@@ -106,8 +107,10 @@ func (p *program) root() *cobra.Command {
 		Short: "Look into logs and processes",
 		Long: `ensue looks into the logs of an application, explains what its processes do, and verifies what they keep.
 
-An ADDRESS is a SQLite file, or a folder of them. It is the first argument of a command, unless it is given by
---address or the environment variable ENSUE_URL. Nothing there is changed, and the application may have it open.
+An ADDRESS is a SQLite file, a folder of them, or a PostgreSQL database: postgres://user@host/database, with the schema
+after ?schema= unless it is ensue. It is the first argument of a command, unless it is given by --address or the
+environment variable ENSUE_URL, where a password is seen by fewer. Nothing there is changed except by ensue migrate, and
+the application may have it open.
 
 Exit codes: 0 all is well; 1 problems were found, or it could not be done; 2 the command was not understood.`,
 		Example:       "  ensue log tail orders.db -f\n  ensue process ls orders.db\n  ensue process explain orders.db order-process 4711\n  ensue log verify orders.db",
@@ -118,7 +121,7 @@ Exit codes: 0 all is well; 1 problems were found, or it could not be done; 2 the
 	root.SetErr(p.err)
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, "%v", err) })
-	root.AddCommand(p.logCommand(), p.streamCommand(), p.processCommand(), p.versionCommand(), demoCommand())
+	root.AddCommand(p.logCommand(), p.streamCommand(), p.processCommand(), p.migrateCommand(), p.versionCommand(), demoCommand())
 	return root
 }
 

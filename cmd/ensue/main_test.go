@@ -97,7 +97,7 @@ func TestMistakes(t *testing.T) {
 		{"log tail " + text, exitProblem, text},
 		{"log tail " + empty, exitProblem, "holds no log of ours"},
 		{"log tail memory:", exitProblem, "end with their program"},
-		{"log tail postgres://x", exitProblem, "no log for addresses of the form postgres://…"},
+		{"log tail mysql://x", exitProblem, "no log for addresses of the form mysql://…"},
 		{"log tail ADDRESS --module ordres", exitProblem, `no module "ordres"`},
 		{"log tail ADDRESS --module ordres", exitProblem, "it has orders, payments and seats"},
 		{"log tail ADDRESS more", exitUsage, "not 1 arguments"},

@@ -226,17 +226,18 @@ func (p *program) processView(ctx context.Context, o *opened, k kept) (processVi
 	return v, nil
 }
 
-// worker returns who runs the process now, if anybody does.
+// worker returns who runs the process now, if anybody does: of several, the one whose id comes first.
 func (p *program) worker(ctx context.Context, k kept) (*workerView, error) {
-	leases, err := consumer.Leases(ctx, k.home.log)
+	sharing, err := process.Workers(ctx, k.home.log, k.Process)
 	if err != nil {
 		return nil, err
 	}
-	h, ok := leases[eventlog.Key("process", k.Process)]
-	if !ok || !h.Until.After(p.now()) {
-		return nil, nil
+	for _, h := range sharing.Workers {
+		if h.Until.After(p.now()) {
+			return &workerView{PID: h.PID, Host: h.Host, Epoch: h.Epoch, Since: h.Since, Until: h.Until}, nil
+		}
 	}
-	return &workerView{PID: h.PID, Host: h.Host, Epoch: h.Epoch, Since: h.Since, Until: h.Until}, nil
+	return nil, nil
 }
 
 // sourceView tells how far a process has read one of its sources. The cursor that stands highest counts: inputs are

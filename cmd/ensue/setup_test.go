@@ -130,8 +130,9 @@ func application(t testing.TB, address string, o ensue.Options, do func(app *ens
 
 // story is what happens in the application, one thing after the other, so that positions and times are always the same.
 func story(t testing.TB, address string, o ensue.Options) {
-	now := began
-	o.Now = func() time.Time { return now }
+	if o.Now == nil {
+		o.Now = func() time.Time { return began }
+	}
 	application(t, address, o, func(app *ensue.App) {
 		happens := func(module, stream string, fact any) {
 			t.Helper()

@@ -66,8 +66,8 @@ func (p *program) verify(ctx context.Context, o *opened, most int) error {
 	for i, m := range o.modules {
 		modules[i] = process.Module{Name: m.name, Log: m.log}
 	}
-	files := make(chan fileProblems, 1)
-	go func() { files <- verifyFiles(ctx, o) }()
+	stores := make(chan storeProblems, 1)
+	go func() { stores <- verifyStores(ctx, o) }()
 	g := meter{p: p}
 	defer g.done()
 	tell := func(at process.Progress) {
@@ -77,7 +77,7 @@ func (p *program) verify(ctx context.Context, o *opened, most int) error {
 			g.show("%s: %d %s", at.Module, at.Done, at.What)
 		}
 	}
-	var logs []process.Problem // that the check of the file may say better
+	var logs []process.Problem // that the check of the store may say better
 	var failed error
 	for problem, err := range process.Verify(ctx, modules, tell) {
 		switch {
@@ -92,17 +92,17 @@ func (p *program) verify(ctx context.Context, o *opened, most int) error {
 			found(problem)
 		}
 	}
-	g.show("the files")
-	inFiles := <-files
+	g.show("how they are kept")
+	inStores := <-stores
 	g.done()
-	if err := errors.Join(failed, inFiles.err); err != nil {
+	if err := errors.Join(failed, inStores.err); err != nil {
 		return err
 	}
-	for _, problem := range inFiles.found {
+	for _, problem := range inStores.found {
 		found(problem)
 	}
 	for _, problem := range logs {
-		if !inFiles.modules[problem.Module] {
+		if !inStores.modules[problem.Module] {
 			found(problem)
 		}
 	}
@@ -123,27 +123,30 @@ func (p *program) verify(ctx context.Context, o *opened, most int) error {
 // fileProblem is a problem in how a file keeps a log.
 const fileProblem process.ProblemKind = "file"
 
-// fileProblems is what was found in the files.
-type fileProblems struct {
+// storeProblems is what was found in files and databases.
+type storeProblems struct {
 	found   []process.Problem
 	modules map[string]bool // in which something was found
 	err     error
 }
 
-func verifyFiles(ctx context.Context, o *opened) fileProblems {
-	all := fileProblems{modules: map[string]bool{}}
-	for _, f := range o.files {
-		for problem, err := range f.Verify(ctx) {
+func verifyStores(ctx context.Context, o *opened) storeProblems {
+	all := storeProblems{modules: map[string]bool{}}
+	for _, s := range o.stores {
+		v, ok := s.(verifier)
+		if !ok {
+			continue
+		}
+		for problem, err := range v.verify(ctx) {
 			if err != nil {
 				all.err = err
 				return all
 			}
-			module := problem.Module
-			all.modules[module] = true
-			if module == "" {
-				module = filepath.Base(f.Path())
+			all.modules[problem.Module] = true
+			if problem.Module == "" {
+				problem.Module = filepath.Base(s.name())
 			}
-			all.found = append(all.found, process.Problem{Kind: fileProblem, Module: module, Where: problem.Where, What: problem.What})
+			all.found = append(all.found, problem)
 		}
 	}
 	return all

@@ -3,6 +3,7 @@ package pglog
 import (
 	"context"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -46,10 +47,12 @@ func (s *entryScan) begin() {
 	q := &s.query
 	const columns = `SELECT key, value, due, revision FROM `
 	of := `${schema}.entries WHERE module = ` + s.arg(s.log.number, `int`) + ` AND kind = ` + s.arg(int16(q.Kind), `smallint`)
-	if len(q.Keys) > 0 { // by themselves, whatever their order is; one argument, whatever their number
+	if len(q.Keys) > 0 { // one after the other; one argument, whatever their number
 		keys := possibleOf(q.Keys)
+		slices.Sort(keys)
+		keys = slices.Compact(keys)
 		s.none = len(keys) == 0
-		s.text = columns + `(` + columns + of + ` AND key = ANY (` + s.arg(keys, `text[]`) + `) OFFSET 0) e WHERE true`
+		s.text = columns + `unnest(` + s.arg(keys, `text[]`) + `) u (k) CROSS JOIN LATERAL (` + columns + of + ` AND key = u.k OFFSET 0) e WHERE true`
 	} else {
 		s.text = columns + of
 	}

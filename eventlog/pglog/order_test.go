@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -1058,7 +1059,7 @@ func TestG3_OpenWriterHoldsUpItsStreamsAlone(t *testing.T) {
 		return err
 	})
 	for n := range 50 {
-		if _, err := log.Append(ctx, made(fmt.Sprint("b", n, "/"))); err != nil {
+		if _, err := log.Append(ctx, made(fmt.Sprint("b/", n))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -1086,7 +1087,9 @@ func TestG3_GroupWithAHeldStream(t *testing.T) {
 	a.begin()
 	a.append("a")
 	// The first group is kept until all others are in the queue.
-	first, go_ := make(chan struct{}), make(chan struct{})
+	first, all := make(chan struct{}), make(chan struct{})
+	let := sync.OnceFunc(func() { close(all) })
+	t.Cleanup(let)
 	sizes := make(chan int, 100)
 	_, log := s.open(Options{LockWait: 20 * time.Second, hooks: hooks{group: func(n int) {
 		select {
@@ -1094,10 +1097,10 @@ func TestG3_GroupWithAHeldStream(t *testing.T) {
 		default:
 		}
 		select {
-		case <-go_:
+		case <-all:
 		default:
 			first <- struct{}{}
-			<-go_
+			<-all
 		}
 	}}})
 	appended := func(stream string) func() error {
@@ -1111,14 +1114,14 @@ func TestG3_GroupWithAHeldStream(t *testing.T) {
 	held := appended("a")
 	var others []func() error
 	for n := range 20 {
-		others = append(others, appended(fmt.Sprint("b", n, "/")))
+		others = append(others, appended(fmt.Sprint("b/", n)))
 	}
 	s.eventually("all are in the queue", func() bool {
 		log.writer.mu.Lock()
 		defer log.writer.mu.Unlock()
 		return len(log.writer.queue) == 21
 	})
-	close(go_)
+	let()
 	s.must(opening())
 	for _, ended := range others {
 		s.must(ended())
@@ -1241,5 +1244,5 @@ func TestG1_ConflictLeavesTheCallersTransactionAsItWas(t *testing.T) {
 		t.Errorf("lock_timeout is %s after the commit", timeout)
 	}
 	s.finish()
-	s.numbered("a1 b1 c1 b2 c2 new1 a2")
+	s.numbered("a1 b1 c1 a2 b2 c2 new1")
 }

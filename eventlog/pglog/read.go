@@ -506,8 +506,8 @@ func (s *scan) compose(module, tagged string) {
 	plain := `SELECT position, insertion, recorded FROM ${schema}.log WHERE ` + window + ` ORDER BY position`
 	switch {
 	case s.listed:
-		plain, rest = `SELECT l.* FROM unnest(`+s.place(1, `bigint[]`)+`) WITH ORDINALITY u (position, o)
-			CROSS JOIN LATERAL (SELECT position, insertion, recorded FROM ${schema}.log WHERE module = `+module+` AND position = u.position OFFSET 0) l ORDER BY u.o`, 1
+		plain, rest = `SELECT l.* FROM unnest(`+s.place(1, `bigint[]`)+`) u (position)
+			CROSS JOIN LATERAL (SELECT position, insertion, recorded FROM ${schema}.log WHERE module = `+module+` AND position = u.position OFFSET 0) l ORDER BY l.position`, 1
 	case tagged != "":
 		// Insertion numbers of a window are as good as all between two bounds; of the tag's, those are looked for in the window.
 		plain = `SELECT l.* FROM (SELECT min(insertion) AS low, max(insertion) AS high FROM (SELECT insertion FROM ${schema}.log WHERE ` + window + ` OFFSET 0) w) w
