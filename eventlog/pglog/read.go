@@ -2,13 +2,16 @@ package pglog
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
@@ -194,12 +197,11 @@ func (t *text) ScanBytes(b []byte) error {
 
 // page gathers the events of one statement. It is used for one page after the other.
 type page struct {
-	rows    []event.Recorded
-	streams []int64 // numbers, where the name is not known yet
-	limit   int
-	bytes   int
-	full    bool
-	cut     bool // the statement's order can't be relied on
+	rows  []event.Recorded
+	limit int
+	bytes int
+	full  bool
+	cut   bool // the statement's order can't be relied on
 
 	version, stream, origin, mark int64
 	position                      pgtype.Int8
@@ -209,6 +211,7 @@ type page struct {
 	occurred, recorded            pgtype.Timestamptz
 	data                          []byte
 	targets                       []any
+	format                        byte // of the rows: 'b' binary, 't' text, 0 not known yet
 	types                         map[string]string
 }
 
@@ -218,12 +221,80 @@ func (p *page) begin(limit int) {
 			&p.correlation, &p.causation, &p.headers, &p.tags, &p.data, &p.mark}
 		p.types = map[string]string{}
 	}
-	p.rows, p.streams = p.rows[:0], p.streams[:0]
+	p.rows = p.rows[:0]
 	p.limit, p.bytes, p.full, p.cut = limit, 0, false, false
 }
 
 // scan takes a row, for add.
-func (p *page) scan(rows pgx.Rows) error { return rows.Scan(p.targets...) }
+func (p *page) scan(rows pgx.Rows) error {
+	if p.format == 0 {
+		p.format = 'b'
+		for _, field := range rows.FieldDescriptions() {
+			if field.Format != pgx.BinaryFormatCode && field.DataTypeOID != pgtype.TextOID { // texts are the same in both
+				p.format = 't'
+			}
+		}
+	}
+	if p.format == 'b' && p.decode(rows.RawValues()) {
+		return nil
+	}
+	return rows.Scan(p.targets...)
+}
+
+// decode takes a row as it came, which is what costs most in a long read. It is false for what it does not expect.
+func (p *page) decode(row [][]byte) bool {
+	ok := len(row) == len(p.targets)
+	number := func(b []byte, into *int64) {
+		if ok = ok && len(b) == 8; ok {
+			*into = int64(binary.BigEndian.Uint64(b)) // #nosec G115 -- the same bits
+		}
+	}
+	id := func(b []byte, into *pgtype.UUID) {
+		switch {
+		case b == nil:
+			*into = pgtype.UUID{}
+		case len(b) == len(into.Bytes):
+			into.Bytes, into.Valid = [16]byte(b), true
+		default:
+			ok = false
+		}
+	}
+	moment := func(b []byte, into *pgtype.Timestamptz) {
+		if *into = (pgtype.Timestamptz{}); b != nil {
+			var since2000 int64
+			number(b, &since2000)
+			ok = ok && since2000 != math.MinInt64 && since2000 != math.MaxInt64 // not infinity
+			into.Time, into.Valid = time.UnixMicro(since2000+at2000), true
+		}
+	}
+	if !ok {
+		return false
+	}
+	number(row[0], &p.version)
+	number(row[1], &p.stream)
+	p.name = row[2]
+	number(row[3], &p.origin)
+	if p.position = (pgtype.Int8{}); row[4] != nil {
+		number(row[4], &p.position.Int64)
+		p.position.Valid = true
+	}
+	id(row[5], &p.id)
+	p.typ = row[6]
+	if ok = ok && len(row[7]) == 4; ok {
+		p.schema = int32(binary.BigEndian.Uint32(row[7])) // #nosec G115 -- the same bits
+	}
+	moment(row[8], &p.occurred)
+	moment(row[9], &p.recorded)
+	id(row[10], &p.correlation)
+	id(row[11], &p.causation)
+	p.headers, p.tags = row[12], row[13]
+	p.data = append([]byte(nil), row[14]...)
+	number(row[15], &p.mark)
+	return ok
+}
+
+// at2000 is the time from which the server counts.
+var at2000 = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMicro()
 
 // add adds the event that was scanned; errEnough or errTooMuch when the page is full.
 func (p *page) add(stream string) error {
@@ -236,7 +307,6 @@ func (p *page) add(stream string) error {
 	case p.name != nil:
 		r.Stream = string(p.name)
 	}
-	p.streams = append(p.streams, p.stream)
 	r.Position = eventlog.Position(p.position.Int64) // #nosec G115 -- positions count up from 0
 	r.ID, r.Metadata.Correlation, r.Metadata.Causation = p.id.Bytes, p.correlation.Bytes, p.causation.Bytes
 	r.Type, r.Schema = p.typeName(), int(p.schema)
@@ -244,12 +314,12 @@ func (p *page) add(stream string) error {
 	if !p.occurred.Valid {
 		r.Occurred = r.Recorded
 	}
-	if p.headers != nil {
+	if p.headers != nil && !quickHeaders(p.headers, &r.Metadata.Headers) {
 		if err := json.Unmarshal(p.headers, &r.Metadata.Headers); err != nil {
 			return fmt.Errorf("the headers of event %s: %w", r.ID, err)
 		}
 	}
-	if p.tags != nil {
+	if p.tags != nil && !quickTags(p.tags, &r.Tags) {
 		if err := json.Unmarshal(p.tags, &r.Tags); err != nil {
 			return fmt.Errorf("the tags of event %s: %w", r.ID, err)
 		}
@@ -263,6 +333,82 @@ func (p *page) add(stream string) error {
 		return errEnough
 	}
 	return nil
+}
+
+// quick reads JSON as it is written here, without white space, and gives up at anything else, or an escape: then
+// encoding/json reads it, which takes several times as long.
+type quick struct {
+	rest text
+	lost bool
+}
+
+func (q *quick) skip(s string) {
+	if q.lost = q.lost || len(q.rest) < len(s) || string(q.rest[:len(s)]) != s; !q.lost {
+		q.rest = q.rest[len(s):]
+	}
+}
+
+func (q *quick) text() string {
+	q.skip(`"`)
+	for i, c := range q.rest {
+		switch {
+		case q.lost || c == '\\' || c < ' ':
+			q.lost = true
+			return ""
+		case c == '"':
+			s := string(q.rest[:i])
+			q.rest = q.rest[i+1:]
+			return s
+		}
+	}
+	q.lost = true
+	return ""
+}
+
+// more tells whether a comma follows, and skips it.
+func (q *quick) more() bool {
+	if q.lost || len(q.rest) == 0 || q.rest[0] != ',' {
+		return false
+	}
+	q.rest = q.rest[1:]
+	return true
+}
+
+func quickHeaders(t text, headers *map[string]string) bool {
+	q, m := quick{rest: t}, map[string]string{}
+	q.skip(`{`)
+	for more := true; more; more = q.more() {
+		name := q.text()
+		q.skip(`:`)
+		m[name] = q.text()
+	}
+	q.skip(`}`)
+	if q.lost || len(q.rest) > 0 {
+		return false
+	}
+	*headers = m
+	return true
+}
+
+func quickTags(t text, tags *[]event.Tag) bool {
+	q := quick{rest: t}
+	var list []event.Tag
+	q.skip(`[`)
+	for more := true; more; more = q.more() {
+		var tag event.Tag
+		q.skip(`{"key":`)
+		tag.Key = q.text()
+		q.skip(`,"value":`)
+		tag.Value = q.text()
+		q.skip(`}`)
+		list = append(list, tag)
+	}
+	q.skip(`]`)
+	if q.lost || len(q.rest) > 0 {
+		return false
+	}
+	*tags = list
+	return true
 }
 
 // typeName returns the type's name, without a copy where it has one.
@@ -301,6 +447,7 @@ type scan struct {
 	maxWindow int64
 	page      page
 	names     map[int64]string // of streams, by number
+	unnamed   []unnamed        // of the page
 
 	listed bool    // no positions but those of the list are looked at
 	list   []int64 // still to be looked at, in their order
@@ -309,6 +456,12 @@ type scan struct {
 	args        []any  // of the conditions
 	conditions  string // on an event e
 	text, plain string // plain: where exact
+}
+
+// unnamed is an event of a page whose stream's name is not known yet.
+type unnamed struct {
+	row    int
+	stream int64
 }
 
 func (s *scan) next(ctx context.Context) ([]event.Recorded, bool, error) {
@@ -338,6 +491,9 @@ func (s *scan) next(ctx context.Context) ([]event.Recorded, bool, error) {
 	}
 	p := &s.page
 	p.begin(limit)
+	if s.unnamed = s.unnamed[:0]; len(s.names) > maxNames {
+		clear(s.names)
+	}
 	err := s.log.read(ctx, text, s.take, append(args, int64(limit), limit <= firstPage)...)
 	if err == nil {
 		err = s.finish(ctx)
@@ -393,40 +549,37 @@ func (s *scan) take(rows pgx.Rows) error {
 		s.exact, p.cut = true, true
 		return errEnough
 	}
-	return p.add("")
+	err := p.add("")
+	r := &p.rows[len(p.rows)-1]
+	if r.Stream != "" {
+		s.names[p.stream] = r.Stream
+	} else if r.Stream = s.names[p.stream]; r.Stream == "" {
+		s.unnamed = append(s.unnamed, unnamed{len(p.rows) - 1, p.stream})
+	}
+	return err
 }
 
-// finish gives the events the names of their streams.
+// finish gives those events the names of their streams that have none yet.
 func (s *scan) finish(ctx context.Context) error {
-	p := &s.page
-	var missing []int64
-	if len(s.names) > maxNames {
-		clear(s.names)
+	if len(s.unnamed) == 0 {
+		return nil
 	}
-	for i, number := range p.streams {
-		if name := p.rows[i].Stream; name != "" {
-			s.names[number] = name
-		} else if _, ok := s.names[number]; !ok {
-			s.names[number] = ""
-			missing = append(missing, number)
-		}
+	numbers := make([]int64, len(s.unnamed))
+	for i, u := range s.unnamed {
+		numbers[i] = u.stream
 	}
-	if len(missing) > 0 {
-		err := s.log.read(ctx, s.log.db.sql(`SELECT stream, name FROM ${schema}.streams WHERE stream = ANY ($1::bigint[])`), func(r pgx.Rows) error {
-			var number int64
-			var name string
-			err := r.Scan(&number, &name)
-			s.names[number] = name
-			return err
-		}, missing)
-		if err != nil {
-			return err
-		}
+	slices.Sort(numbers)
+	err := s.log.read(ctx, s.log.db.sql(`SELECT stream, name FROM ${schema}.streams WHERE stream = ANY ($1::bigint[])`), func(r pgx.Rows) error {
+		var number int64
+		var name string
+		err := r.Scan(&number, &name)
+		s.names[number] = name
+		return err
+	}, slices.Compact(numbers))
+	for _, u := range s.unnamed {
+		s.page.rows[u.row].Stream = s.names[u.stream]
 	}
-	for i := range p.rows {
-		p.rows[i].Stream = s.names[p.streams[i]]
-	}
-	return nil
+	return err
 }
 
 // arg adds an argument and returns what stands for it.
