@@ -1,6 +1,6 @@
 // Package consumer holds what everything that follows logs shares: cursors that notice when a log is no longer the one
-// that was read, the partitions into which a consumer's work is divided, the lease that makes one worker the owner of
-// it, and back-off.
+// that was read, the partitions into which a consumer's work is divided, the members that share them, the lease that
+// makes one worker the owner of what it does, and back-off.
 //
 //	cursor, err := consumer.LoadCursor(ctx, home, eventlog.Key("billing", "orders", "00"))
 //	err = cursor.Check(ctx, orders) // eventlog.ErrLogRewound when orders is another history than the one that was read

@@ -44,14 +44,15 @@ type Lease struct {
 	key    string
 	holder Holder
 	ttl    time.Duration
-	now    func() time.Time
+	clock  clock
 	rev    eventlog.Revision
+	kept   time.Time // when it was last renewed, by this machine's monotonic clock
 }
 
 // LeaseOptions change how a lease is taken. The zero value is useful.
 type LeaseOptions struct {
 	TTL    time.Duration    // default DefaultTTL
-	Now    func() time.Time // the store's clock; default time.Now
+	Now    func() time.Time // the clock, for a log whose store has none (eventlog.Clock); default time.Now
 	Logger *slog.Logger     // told who is waited for; default slog.Default()
 
 	// Worker identifies who acquires. A worker takes a lease over at once that it holds itself, so it must not do the work
@@ -59,9 +60,8 @@ type LeaseOptions struct {
 	Worker event.ID
 }
 
-// Acquire waits until the lease is free and takes it. A holder that is a process of this machine which has ended is
-// not waited for.
-func Acquire(ctx context.Context, log eventlog.Log, name string, o LeaseOptions) (*Lease, error) {
+// newLease prepares a lease that is yet to be taken.
+func newLease(log eventlog.Log, key string, o *LeaseOptions) *Lease {
 	if o.TTL <= 0 {
 		o.TTL = DefaultTTL
 	}
@@ -74,16 +74,26 @@ func Acquire(ctx context.Context, log eventlog.Log, name string, o LeaseOptions)
 	if o.Worker.IsZero() {
 		o.Worker = event.NewID()
 	}
-	host := machine()
-	l := &Lease{log: log, key: name, ttl: o.TTL, now: o.Now, holder: Holder{Worker: o.Worker, Host: host, PID: os.Getpid(), Started: processStart(os.Getpid())}}
+	return &Lease{log: log, key: key, ttl: o.TTL, clock: clock{own: o.Now},
+		holder: Holder{Worker: o.Worker, Host: machine(), PID: os.Getpid(), Started: processStart(os.Getpid())}}
+}
+
+// Acquire waits until the lease is free and takes it. A holder that is a process of this machine which has ended is
+// not waited for.
+func Acquire(ctx context.Context, log eventlog.Log, name string, o LeaseOptions) (*Lease, error) {
+	l := newLease(log, name, &o)
+	var err error
+	if l.clock, err = askClock(ctx, log, o.Now); err != nil {
+		return nil, err
+	}
 	told := ""
 	for {
 		current, rev, err := readLease(ctx, log, name)
 		if err != nil {
 			return nil, err
 		}
-		now := o.Now()
-		if rev == 0 || !now.Before(current.Until) || current.Worker == o.Worker || current.Host == host && ended(current) {
+		now := l.clock.now()
+		if rev == 0 || current.Worker == o.Worker || l.dead(current, now) {
 			l.holder.Epoch, l.holder.Since, l.rev = current.Epoch+1, event.Micro(now), rev
 			if rev == 0 {
 				l.rev = eventlog.NoEntry
@@ -107,6 +117,11 @@ func Acquire(ctx context.Context, log eventlog.Log, name string, o LeaseOptions)
 	}
 }
 
+// dead tells whether a holder is to be waited for no longer.
+func (l *Lease) dead(h Holder, now time.Time) bool {
+	return !now.Before(h.Until) || h.Host == l.holder.Host && ended(h)
+}
+
 // machine names this machine, and the process name space on it: what a PID means something in.
 func machine() string {
 	host, err := os.Hostname()
@@ -119,12 +134,15 @@ func machine() string {
 	return host
 }
 
-// Leases lists the leases of a log and who holds them.
+// Leases lists the leases of a log and who holds them, members of those that share partitions included.
 func Leases(ctx context.Context, log eventlog.Log) (map[string]Holder, error) {
 	holders := map[string]Holder{}
 	for e, err := range log.Entries(ctx, eventlog.EntryQuery{Kind: eventlog.Lease}) {
 		if err != nil {
 			return nil, err
+		}
+		if IsStake(e.Key) {
+			continue
 		}
 		var h Holder
 		if err := json.Unmarshal(e.Value, &h); err != nil {
@@ -159,7 +177,7 @@ func (l *Lease) TTL() time.Duration { return l.ttl }
 // Write returns the write that renews the lease and fences the append that it is part of. Appends under one lease must
 // follow each other: each needs the revision that the one before it returned.
 func (l *Lease) Write() eventlog.Put {
-	l.holder.Until = event.Micro(l.now().Add(l.ttl))
+	l.holder.Until = event.Micro(l.clock.now().Add(l.ttl))
 	value, err := json.Marshal(l.holder)
 	if err != nil {
 		panic(err) // a Holder has nothing that JSON cannot hold
@@ -168,7 +186,18 @@ func (l *Lease) Write() eventlog.Put {
 }
 
 // Renewed takes note of the revision that an append with Write returned.
-func (l *Lease) Renewed(rev eventlog.Revision) { l.rev = rev }
+func (l *Lease) Renewed(rev eventlog.Revision) { l.rev, l.kept = rev, time.Now() }
+
+// Keep renews the lease in an append of its own if a third of it has passed.
+func (l *Lease) Keep(ctx context.Context) error {
+	if l.Spare() > 0 {
+		return nil
+	}
+	return l.Renew(context.WithoutCancel(ctx)) // cut short, nobody would know its revision
+}
+
+// Spare returns how long it is until Keep renews the lease.
+func (l *Lease) Spare() time.Duration { return l.ttl/3 - time.Since(l.kept) }
 
 // Lost tells whether an append failed because the lease has another holder.
 func (l *Lease) Lost(err error) bool {
@@ -191,7 +220,7 @@ func (l *Lease) Renew(ctx context.Context) error {
 
 // Release gives the lease up, so that the next worker need not wait for its end.
 func (l *Lease) Release(ctx context.Context) error {
-	l.holder.Until = event.Micro(l.now())
+	l.holder.Until = event.Micro(l.clock.now())
 	value, err := json.Marshal(l.holder)
 	if err != nil {
 		return err

@@ -24,14 +24,14 @@ type batch struct {
 	order    []string                  // of timeouts
 	holds    map[string]*Holding       // to be written
 	released map[string]bool           // holds to be deleted, by instance key
-	ignored  map[string]*ignoredCount
+	ignored  map[ignoredKey]*ignoredCount
 	sent     []pending
 	stats    Stats
 	clock    time.Time // of the last event, by the replay clock
 }
 
 func (b *batch) reset() {
-	*b = batch{index: map[string]int{}, timeouts: map[string]eventlog.Write{}, holds: map[string]*Holding{}, released: map[string]bool{}, ignored: map[string]*ignoredCount{}}
+	*b = batch{index: map[string]int{}, timeouts: map[string]eventlog.Write{}, holds: map[string]*Holding{}, released: map[string]bool{}, ignored: map[ignoredKey]*ignoredCount{}}
 }
 
 func (b *batch) empty() bool {
@@ -129,12 +129,12 @@ func (t *term) commit(ctx context.Context, all bool) error {
 	for key := range b.released {
 		writes = append(writes, eventlog.Delete{Kind: eventlog.Hold, Key: eventlog.Key(process, key)})
 	}
-	for rule, c := range b.ignored {
+	for k, c := range b.ignored {
 		value, err := json.Marshal(c)
 		if err != nil {
 			return err
 		}
-		writes = append(writes, eventlog.Put{Entry: eventlog.Entry{Kind: eventlog.Setting, Key: eventlog.Key(ignoredPrefix, process, rule), Value: value}})
+		writes = append(writes, eventlog.Put{Entry: eventlog.Entry{Kind: eventlog.Setting, Key: k.entry(process), Value: value}})
 	}
 	for _, s := range t.sources {
 		writes = append(writes, s.cursorWrites(process, all)...)
@@ -149,7 +149,6 @@ func (t *term) commit(ctx context.Context, all bool) error {
 		return t.cannotSave(&refusedError{errRepeated})
 	}
 	t.lease.Renewed(done.Results[0].Revision)
-	t.written = time.Now()
 	if n, ok := t.cfg.Store.(Noter); ok {
 		n.Note(b.changes, done.Results[1:1+saved])
 	}

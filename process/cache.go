@@ -1,6 +1,6 @@
 package process
 
-// cache keeps instances in memory while the lease lasts, also that a key has none. What was not used during a while is
+// cache keeps instances in memory during a term, also that a key has none. What was not used during a while is
 // forgotten: two generations, of which the older goes when the younger is full. Nothing used in the running turn or the
 // one before it is ever forgotten.
 type cache struct {

@@ -89,28 +89,31 @@ func (t *term) wallClock(ctx context.Context) (time.Time, bool) {
 	return t.barrier.upTo, true
 }
 
-// finished tells whether a run by the replay clock has nothing left to do.
-func (t *term) finished(ctx context.Context) (bool, error) {
+// finished tells whether a run by the replay clock has nothing left to do for the partitions of this worker, and up to
+// which heads of the sources that holds.
+func (t *term) finished(ctx context.Context) (bool, map[string]eventlog.Position, error) {
 	if !t.cfg.Replay || len(t.retries) > 0 {
-		return false, nil
+		return false, nil, nil
 	}
 	if open, _ := t.dispatch.backlog(); open > 0 {
-		return false, nil
+		return false, nil, nil
 	}
 	if _, due := t.timers.next(); due || t.timers.exhausted() {
-		return false, nil
+		return false, nil, nil
 	}
+	heads := make(map[string]eventlog.Position, len(t.sources))
 	for _, s := range t.sources {
 		if len(s.buffer) > 0 || !s.ended || t.holdsBack(s) {
-			return false, nil
+			return false, nil, nil
 		}
 		head, err := s.module.Log.Head(ctx) // what the last commands led to must have been read as well
 		if err != nil {
-			return false, err
+			return false, nil, err
 		}
 		if s.scanned < head {
-			return false, nil
+			return false, nil, nil
 		}
+		heads[s.module.Name] = head
 	}
-	return true, nil
+	return true, heads, nil
 }

@@ -3,6 +3,7 @@ package process
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/ensue-io/ensue/eventlog"
@@ -26,13 +27,57 @@ func Descriptions(ctx context.Context, log eventlog.Log) ([]Description, error) 
 	return all, nil
 }
 
-// put returns the write that keeps the description.
-func (d Description) put() (eventlog.Write, error) {
-	value, err := json.Marshal(d)
-	if err != nil {
-		return nil, err
+// readDescription returns the description of one process and the revision to expect when it is put.
+func readDescription(ctx context.Context, log eventlog.Log, process string) (d Description, rev eventlog.Revision, err error) {
+	rev = eventlog.NoEntry
+	for e, err := range log.Entries(ctx, eventlog.EntryQuery{Kind: eventlog.Setting, Keys: []string{eventlog.Key(descriptionPrefix, process)}}) {
+		if err == nil {
+			err = json.Unmarshal(e.Value, &d)
+		}
+		if err != nil {
+			return d, 0, fmt.Errorf("process: read the description of %q: %w", process, err)
+		}
+		rev = e.Revision
 	}
-	return eventlog.Put{Entry: eventlog.Entry{Kind: eventlog.Setting, Key: eventlog.Key(descriptionPrefix, d.Process), Value: value}}, nil
+	return d, rev, nil
+}
+
+// describe writes the description when it changed, and refuses another number of partitions, or another store.
+func (w *worker) describe(ctx context.Context) error {
+	d := w.Describe()
+	want, err := json.Marshal(d)
+	if err != nil {
+		return err
+	}
+	for {
+		known, rev, err := readDescription(ctx, w.home.Log, d.Process)
+		if err != nil {
+			return err
+		}
+		if rev != eventlog.NoEntry {
+			if known.Partitions != d.Partitions {
+				return fmt.Errorf("%w: it runs with %d, %d were asked for", ErrPartitions, known.Partitions, d.Partitions)
+			}
+			if known.Store != d.Store {
+				return fmt.Errorf("%w: its instances are kept as %s, %s was asked for", ErrStore, known.Store, d.Store)
+			}
+			if have, err := json.Marshal(known); err == nil && string(have) == string(want) {
+				return nil
+			}
+		}
+		lease := w.member.Lease()
+		put := eventlog.Put{Entry: eventlog.Entry{Kind: eventlog.Setting, Key: eventlog.Key(descriptionPrefix, d.Process), Value: want}, Expect: rev}
+		done, err := w.home.Log.Append(context.WithoutCancel(ctx), lease.Write(), put)
+		var faster *eventlog.EntryConflictError
+		switch {
+		case err == nil:
+			lease.Renewed(done.Results[0].Revision)
+			return nil
+		case errors.As(err, &faster) && faster.Kind == eventlog.Setting:
+			continue // another worker wrote it at the same time
+		}
+		return fmt.Errorf("process: write the description: %w", err)
+	}
 }
 
 // Seal is the explicit end of an imported log: whoever replays it may take it that no event follows.

@@ -56,12 +56,12 @@ type Config struct {
 	Workers    int      // commands dispatched at once at most; default 32
 	Cache      int      // instances kept in memory at most, roughly; default 100,000
 	Retry      Retry
-	Lease      consumer.LeaseOptions
-	Now        func() time.Time // default time.Now
-	Logger     *slog.Logger     // default slog.Default()
+	Lease      consumer.LeaseOptions // of this worker; Worker is its identity among those that share the process
+	Now        func() time.Time      // default time.Now
+	Logger     *slog.Logger          // default slog.Default()
 }
 
-// Engine runs one process.
+// Engine runs one process, or, where several workers share it, the partitions that are this one's.
 type Engine struct {
 	cfg    Config
 	home   Home
@@ -84,6 +84,7 @@ type Stats struct {
 	Timeouts     int64             // fired
 	Commands     int64             // that got an outcome
 	Transactions int64             // that the engine itself committed in the home log
+	Owned        int               // partitions that it owns now; the next two are of these
 	Held         int               // instances that are held now
 	Waiting      int               // keys for which inputs are deferred now
 	Clock        time.Time         // where the replay clock stands; zero without one
@@ -215,64 +216,6 @@ func (e *Engine) Describe() Description {
 	return d
 }
 
-// errFinished ends the run of a process by the replay clock: every source is sealed and read, nothing is due.
-var errFinished = errors.New("process: finished")
-
-// Run runs the process until the context ends, which is no error. By the replay clock it also ends, without an error,
-// when every source is sealed and read to its end, every timeout has fired and every command has its outcome.
-//
-// One worker runs a process at a time: a second one waits for the lease. Trouble of the store is retried; an error is
-// returned only when going on would be wrong: eventlog.ErrLogRewound, a closed log, ErrPartitions or ErrStore.
-func (e *Engine) Run(ctx context.Context) error {
-	for failures := 0; ; {
-		began := time.Now()
-		err := e.term(ctx)
-		switch {
-		case errors.Is(err, errFinished):
-			return nil
-		case ctx.Err() != nil:
-			return nil //nolint:nilerr // whatever ended the term, the context's end asked for it
-		case errors.Is(err, eventlog.ErrLogRewound), errors.Is(err, eventlog.ErrClosed), errors.Is(err, ErrPartitions), errors.Is(err, ErrStore):
-			return fmt.Errorf("process %q stopped: %w", e.cfg.Definition.name, err)
-		case errors.Is(err, errAgain):
-			continue
-		}
-		if time.Since(began) > time.Minute {
-			failures = 0
-		}
-		failures++
-		wait := e.cfg.Retry.Backoff.After(failures)
-		e.cfg.Logger.Error("starting over", "error", err, "after", wait)
-		_ = consumer.Sleep(ctx, wait) // cut short, the next term ends at once
-	}
-}
-
-// term is one holding of the lease.
-func (e *Engine) term(ctx context.Context) error {
-	lease, err := consumer.Acquire(ctx, e.home.Log, leaseKey(e.cfg.Definition.name), e.cfg.Lease) // its own earlier one it takes at once
-	if err != nil {
-		return err
-	}
-	run, stop := context.WithCancel(ctx)
-	t := &term{Engine: e, lease: lease, wake: make(chan struct{}, 1), written: time.Now()}
-	defer func() {
-		stop()
-		t.running.Wait()
-		e.setBusy()
-		last, done := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-		defer done()
-		if err := lease.Release(last); err != nil && !errors.Is(err, eventlog.ErrClosed) {
-			e.cfg.Logger.Warn("the lease could not be released; it runs out by itself", "error", err)
-		}
-	}()
-	if err := t.open(run); err != nil {
-		return err
-	}
-	return t.loop(run)
-}
-
-func leaseKey(process string) string { return eventlog.Key("process", process) }
-
 // What cannot change once a process has run.
 var (
 	ErrPartitions = errors.New("process: the number of partitions cannot change")
@@ -303,6 +246,7 @@ func (e *Engine) setIdle(heads map[string]eventlog.Position, until time.Time) {
 
 // WaitIdle waits until the process has handled what its sources held when WaitIdle was called, its commands have their
 // outcomes, and nothing is due. Held instances and inputs that wait for an instance don't count. Run must be running.
+// Where several workers share the process, that is said of the partitions of this one, once it has its share of them.
 func (e *Engine) WaitIdle(ctx context.Context) error {
 	want := map[string]eventlog.Position{}
 	for _, m := range e.cfg.Modules {

@@ -113,11 +113,7 @@ func TestG6_NothingLeavesBeforeItsStepIsCommitted(t *testing.T) {
 	refused := make(chan struct{}, 100)
 	w.log = func(m string, l eventlog.Log) eventlog.Log {
 		return wrapped{l, func(ctx context.Context, writes ...eventlog.Write) (eventlog.Appended, error) {
-			sends := slices.ContainsFunc(writes, func(wr eventlog.Write) bool {
-				p, ok := wr.(eventlog.Put)
-				return ok && p.Entry.Kind == eventlog.Pending
-			})
-			if m == "sales" && sends && !open.Load() {
+			if m == "sales" && hasKind(writes, eventlog.Pending) && !open.Load() {
 				refused <- struct{}{}
 				return eventlog.Appended{}, errCrash
 			}
@@ -375,7 +371,7 @@ func TestG12_AWorkerThatLostItsLeaseCannotWrite(t *testing.T) {
 			w.log = func(m string, l eventlog.Log) eventlog.Log {
 				return wrapped{l, func(ctx context.Context, writes ...eventlog.Write) (eventlog.Appended, error) {
 					first := false
-					if m == "sales" && len(writes) > 1 {
+					if m == "sales" && hasKind(writes, eventlog.Cursor) {
 						once.Do(func() { first = true })
 					}
 					if !first {
@@ -406,6 +402,14 @@ func TestG12_AWorkerThatLostItsLeaseCannotWrite(t *testing.T) {
 			})
 		})
 	}
+}
+
+// hasKind tells whether an append puts an entry of that kind.
+func hasKind(writes []eventlog.Write, k eventlog.Kind) bool {
+	return slices.ContainsFunc(writes, func(w eventlog.Write) bool {
+		p, ok := w.(eventlog.Put)
+		return ok && p.Entry.Kind == k
+	})
 }
 
 func TestG13_LoadingEmitsNothing(t *testing.T) {

@@ -680,3 +680,25 @@ func ExampleIgnored() {
 	// Output:
 	// map[no key: menu-ordered:2] <nil>
 }
+
+// Who runs a process, and which partitions are whose, is read from its home log alone.
+func ExampleWorkers() {
+	app, stop := kitchen(nil)
+	defer stop()
+	recordIn(app, "orders", MenuOrdered{"42"})
+	sharing, err := process.Workers(context.Background(), app.Module("orders").Log(), "menu")
+	if err != nil {
+		panic(err)
+	}
+	for _, w := range sharing.Workers {
+		owned := 0
+		for _, p := range sharing.Partitions {
+			if p.Worker == w.Worker {
+				owned++
+			}
+		}
+		fmt.Printf("one of %d workers owns %d of %d partitions\n", len(sharing.Workers), owned, len(sharing.Partitions))
+	}
+	// Output:
+	// one of 1 workers owns 16 of 16 partitions
+}

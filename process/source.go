@@ -2,7 +2,9 @@ package process
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -17,10 +19,11 @@ const pageSize = 512
 // source reads one module's log for a process: pages of inputs, decoded and located ahead of the loop that takes them.
 type source struct {
 	module  Module
+	mine    mine // only what concerns these partitions is taken
 	order   int
 	types   []string
 	written bool              // the run itself writes it, so it doesn't hold the replay clock back
-	cursors []consumer.Cursor // by partition
+	cursors []consumer.Cursor // by partition; of those of others nothing is known
 	pages   chan page
 	reached eventlog.Position // the last event that was read ahead; follow's own
 
@@ -35,12 +38,69 @@ type source struct {
 	dirty   []bool   // partitions whose cursor must be written
 }
 
+func cursorKey(process, module string, partition int) string {
+	return eventlog.Key(process, module, fmt.Sprintf("%03d", partition))
+}
+
+// load reads the source's cursors and checks that its log is still the one that was read (G1).
+func (s *source) load(ctx context.Context, process string, home eventlog.Log) error {
+	checked := map[eventlog.Position]bool{}
+	return eachCursor(ctx, home, process, s.module.Name, len(s.cursors), func(p int, c consumer.Cursor) error {
+		if !checked[c.Position] {
+			if err := c.Check(ctx, s.module.Log); err != nil {
+				return fmt.Errorf("module %q: %w", s.module.Name, err)
+			}
+			checked[c.Position] = true
+		}
+		if s.mine.owns[p] {
+			s.cursors[p] = c
+		}
+		s.reached = max(s.reached, c.At)
+		return nil
+	})
+}
+
+// eachCursor reads the cursors of a process on one of its sources.
+func eachCursor(ctx context.Context, home eventlog.Log, process, module string, n int, do func(p int, c consumer.Cursor) error) error {
+	for e, err := range home.Entries(ctx, eventlog.EntryQuery{Kind: eventlog.Cursor, Prefix: eventlog.Key(process, module) + "/"}) {
+		if err != nil {
+			return fmt.Errorf("process: read cursors: %w", err)
+		}
+		var c consumer.Cursor
+		var p int
+		if err := json.Unmarshal(e.Value, &c); err != nil {
+			return fmt.Errorf("process: cursor %q: %w", e.Key, err)
+		}
+		if _, err := fmt.Sscanf(eventlog.SplitKey(e.Key)[2], "%d", &p); err != nil || p < 0 || p >= n {
+			return fmt.Errorf("process: cursor %q: no such partition", e.Key)
+		}
+		if err := do(p, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// begin returns the position behind which the source is read: that of the least cursor. Its time is that of the log up to
+// there, and not what a partition that came further has seen.
+func (s *source) begin() eventlog.Position {
+	var least *consumer.Cursor
+	for p := range s.cursors {
+		if s.mine.owns[p] && (least == nil || s.cursors[p].Position < least.Position) {
+			least = &s.cursors[p]
+		}
+	}
+	s.time = least.Time
+	return least.Position
+}
+
 // item is an input on its way to its instances.
 type item struct {
 	Taken
 	handlings []handling
 	keys      []string
 	given     int   // so many of the keys have been given it
+	others    bool  // it concerns partitions of other workers alone
 	err       error // it cannot be decoded or located
 }
 
@@ -141,9 +201,35 @@ func (s *source) read(ctx context.Context, r *router, replay bool, at eventlog.P
 			}
 			it.keys, it.err = r.locate(&it.Taken, it.handlings)
 		}
+		it.keep(s.mine)
 		p.items = append(p.items, it)
 	}
 	return p
+}
+
+// ownKey returns the key of an input that is no instance's: of an event that cannot be decoded or located the one under
+// which it is held, of one that has no key the empty one.
+func (it *item) ownKey() string {
+	if it.err != nil {
+		return "undecodable/" + it.Module + "/" + it.ID.String()
+	}
+	return ""
+}
+
+// keep leaves of an input what concerns these partitions. It has its place in the log in any case.
+func (it *item) keep(m mine) {
+	if m.all {
+		return
+	}
+	if it.err != nil || len(it.keys) == 0 {
+		it.others = !m.has(it.ownKey())
+	} else {
+		it.keys = slices.DeleteFunc(it.keys, func(key string) bool { return !m.has(key) })
+		it.others = len(it.keys) == 0
+	}
+	if it.others {
+		it.handlings, it.Data = nil, nil
+	}
 }
 
 // poll takes over a page if there is one and the buffer is empty.
@@ -193,12 +279,6 @@ func (s *source) handled(partition int, p eventlog.Position) bool {
 	return s.cursors[partition].Position >= p
 }
 
-// handledByAny tells whether the position had been handled before this term, whomever it concerns: a partition's cursor is
-// written with the position up to which all of them have been given what is theirs.
-func (s *source) handledByAny(p eventlog.Position) bool {
-	return slices.ContainsFunc(s.cursors, func(c consumer.Cursor) bool { return c.Position >= p })
-}
-
 // cursorWrites returns the writes of the cursors that moved: of the partitions that took something or, so that none lags
 // far behind, all of them.
 func (s *source) cursorWrites(process string, all bool) []eventlog.Write {
@@ -208,7 +288,7 @@ func (s *source) cursorWrites(process string, all bool) []eventlog.Write {
 	var writes []eventlog.Write
 	for p := range s.cursors {
 		c := &s.cursors[p]
-		if !s.dirty[p] && !all || c.Position >= s.taken {
+		if !s.mine.owns[p] || !s.dirty[p] && !all || c.Position >= s.taken {
 			continue
 		}
 		*c = consumer.Cursor{Log: s.module.Log.ID(), Position: s.taken, Event: s.last, At: s.taken, Time: s.time}
@@ -223,5 +303,10 @@ const lagMost = 4096
 
 // lags tells whether a partition that nothing concerned for long has a cursor far behind.
 func (s *source) lags() bool {
-	return slices.ContainsFunc(s.cursors, func(c consumer.Cursor) bool { return s.taken > c.Position+lagMost })
+	for p := range s.cursors {
+		if s.mine.owns[p] && s.taken > s.cursors[p].Position+lagMost {
+			return true
+		}
+	}
+	return false
 }

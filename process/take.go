@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/ensue-io/ensue/consumer"
 	"github.com/ensue-io/ensue/event"
 )
 
@@ -84,10 +83,13 @@ func (t *term) instance(ctx context.Context, key string) (*Instance, error) {
 // takeEvent gives an event to the instances that it concerns, as many as the batch has room for. It tells whether that
 // was all of them. Who took it before a crash in between recognises it.
 func (t *term) takeEvent(ctx context.Context, s *source, it *item) (whole bool, err error) {
+	if it.others {
+		return true, nil
+	}
 	if it.err != nil { // nobody knows whom it concerns: it is held under a key of its own
-		key := "undecodable/" + it.Module + "/" + it.ID.String()
-		p := consumer.Partition(key, t.cfg.Partitions)
-		if t.holds[key] != nil || s.handledByAny(it.Position) {
+		key := it.ownKey()
+		p := t.mine.partition(key)
+		if t.holds[key] != nil || s.handled(p, it.Position) {
 			return true, nil
 		}
 		s.dirty[p] = true
@@ -97,9 +99,13 @@ func (t *term) takeEvent(ctx context.Context, s *source, it *item) (whole bool, 
 		return true, t.enqueue(h, &it.Taken)
 	}
 	if len(it.keys) == 0 {
+		p := t.mine.partition(it.ownKey())
+		if s.handled(p, it.Position) {
+			return true, nil
+		}
 		t.batch.inputs++
-		s.dirty[consumer.Partition("", t.cfg.Partitions)] = true
-		t.countIgnored("no key: "+it.Type, &it.Taken)
+		s.dirty[p] = true
+		t.countIgnored(p, "no key: "+it.Type, &it.Taken)
 		return true, nil
 	}
 	for ; it.given < len(it.keys); it.given++ {
@@ -108,7 +114,7 @@ func (t *term) takeEvent(ctx context.Context, s *source, it *item) (whole bool, 
 		}
 		t.batch.looked++
 		key := it.keys[it.given]
-		p := consumer.Partition(key, t.cfg.Partitions)
+		p := t.mine.partition(key)
 		if s.handled(p, it.Position) {
 			continue // read again since another partition's cursor is behind: it counts for nothing
 		}
@@ -199,7 +205,7 @@ func (t *term) birth(inst *Instance, in *Taken) *Birth {
 
 // passed returns where the process stands, for an instance, in the sources that an input is not of.
 func (t *term) passed(key string, in *Taken) (marks []Mark) {
-	p := consumer.Partition(key, t.cfg.Partitions)
+	p := t.mine.partition(key)
 	for _, s := range t.sources {
 		if at := s.routed(p); at > 0 && s.module.Name != in.Module {
 			marks = append(marks, Mark{Module: s.module.Name, Log: s.module.Log.ID(), Position: at})
@@ -211,7 +217,7 @@ func (t *term) passed(key string, in *Taken) (marks []Mark) {
 // noInstance follows the declared policy for an input that finds no instance.
 func (t *term) noInstance(key string, in *Taken, handlings []handling) error {
 	if !slices.ContainsFunc(handlings, func(x handling) bool { return x.h.noInstance == Defer }) {
-		t.countIgnored("no instance: "+in.Type, in)
+		t.countIgnored(t.mine.partition(key), "no instance: "+in.Type, in)
 		return nil
 	}
 	h := t.holds[key]

@@ -2,7 +2,6 @@ package process
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,19 +12,26 @@ import (
 	"github.com/ensue-io/ensue/eventlog"
 )
 
-// term is one holding of the lease: everything that is known in memory is read anew at its beginning, and whatever
-// fails ends it. Inputs are taken in turns; a turn is one transaction.
+// term is the time in which a worker owns the same partitions: everything that is known in memory is read anew at its
+// beginning, is of these partitions alone, and whatever fails ends it. Inputs are taken in turns; a turn is one transaction.
 type term struct {
 	*Engine
-	lease    *consumer.Lease
-	written  time.Time // when the lease was last renewed, by this process's monotonic clock
+	mine     mine
+	member   *consumer.Member
+	lease    *consumer.Lease              // the membership, under which everything is written
+	looked   time.Time                    // when it last looked how the partitions are divided
+	division *consumer.Division           // what it saw
+	settled  bool                         // the worker had its share then
+	told     map[string]eventlog.Position // the heads up to which it said to have finished
+	toldAt   time.Time
+	whole    bool // nothing was taken that isn't committed
 	sources  []*source
 	cache    cache
 	timers   timers
 	holds    map[string]*Holding
 	retries  map[string]*Holding // those of holds that are tried again
 	dispatch *dispatcher
-	ignored  map[string]*ignoredCount
+	ignored  map[ignoredKey]*ignoredCount
 	batch    batch
 	wake     chan struct{} // something happened that the loop may wait for
 	running  sync.WaitGroup
@@ -34,10 +40,6 @@ type term struct {
 		upTo  time.Time
 		heads map[string]eventlog.Position
 	}
-}
-
-func cursorKey(process, module string, partition int) string {
-	return eventlog.Key(process, module, fmt.Sprintf("%03d", partition))
 }
 
 // nudge wakes the loop.
@@ -51,28 +53,28 @@ func (t *term) nudge() {
 // open reads what the store knows and starts what runs beside the loop.
 func (t *term) open(ctx context.Context) error {
 	name := t.cfg.Definition.name
-	if err := t.describe(ctx); err != nil {
-		return err
-	}
 	t.cache = newCache(t.cfg.Cache)
-	t.timers = timers{process: name, log: t.home.Log}
+	t.timers = timers{process: name, log: t.home.Log, mine: t.mine}
 	t.holds, t.retries = map[string]*Holding{}, map[string]*Holding{}
 	for h, err := range Holdings(ctx, t.home.Log, name) {
 		if err != nil {
 			return err
 		}
+		if !t.mine.has(h.Instance) {
+			continue
+		}
 		t.holds[h.Instance] = &h
 		t.retrying(&h)
 	}
 	var err error
-	if t.ignored, err = readIgnored(ctx, t.home.Log, name); err != nil {
+	if t.ignored, err = readIgnored(ctx, t.home.Log, name, t.mine); err != nil {
 		return err
 	}
 	for order, module := range t.cfg.Modules {
 		if !slices.Contains(t.reads, module.Name) {
 			continue
 		}
-		s := &source{module: module, order: order, types: t.names[module.Name], pages: make(chan page, 2),
+		s := &source{module: module, mine: t.mine, order: order, types: t.names[module.Name], pages: make(chan page, 2),
 			written: module.Name == t.cfg.Home || slices.Contains(t.cfg.Written, module.Name),
 			cursors: make([]consumer.Cursor, t.cfg.Partitions), dirty: make([]bool, t.cfg.Partitions)}
 		if err := s.load(ctx, name, t.home.Log); err != nil {
@@ -85,83 +87,13 @@ func (t *term) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.dispatch.add(open)
+	t.dispatch.add(slices.DeleteFunc(open, func(p pending) bool { return !t.mine.has(p.instance) }))
 	t.running.Go(func() { t.dispatch.run(ctx, t.cfg.Workers) })
 	for _, s := range t.sources {
-		from := s.cursors[0].Position
-		for _, c := range s.cursors {
-			from = min(from, c.Position)
-		}
+		from := s.begin()
 		t.running.Go(func() { s.follow(ctx, t.router, t.cfg.Replay, from, t.nudge) })
 	}
 	return t.timers.load(ctx)
-}
-
-// load reads the source's cursors and checks that its log is still the one that was read (G1).
-func (s *source) load(ctx context.Context, process string, home eventlog.Log) error {
-	checked := map[eventlog.Position]bool{}
-	for e, err := range home.Entries(ctx, eventlog.EntryQuery{Kind: eventlog.Cursor, Prefix: eventlog.Key(process, s.module.Name) + "/"}) {
-		if err != nil {
-			return fmt.Errorf("process: read cursors: %w", err)
-		}
-		var c consumer.Cursor
-		var p int
-		if err := json.Unmarshal(e.Value, &c); err != nil {
-			return fmt.Errorf("process: cursor %q: %w", e.Key, err)
-		}
-		if _, err := fmt.Sscanf(eventlog.SplitKey(e.Key)[2], "%d", &p); err != nil || p >= len(s.cursors) {
-			return fmt.Errorf("process: cursor %q: no such partition", e.Key)
-		}
-		if !checked[c.Position] {
-			if err := c.Check(ctx, s.module.Log); err != nil {
-				return fmt.Errorf("module %q: %w", s.module.Name, err)
-			}
-			checked[c.Position] = true
-		}
-		s.cursors[p] = c
-		s.reached = max(s.reached, c.At)
-		if c.Time.After(s.time) {
-			s.time = c.Time
-		}
-	}
-	return nil
-}
-
-// describe writes the description when it changed, and refuses another number of partitions.
-func (t *term) describe(ctx context.Context) error {
-	d := t.Describe()
-	known, err := Descriptions(ctx, t.home.Log)
-	if err != nil {
-		return err
-	}
-	want, err := json.Marshal(d)
-	if err != nil {
-		return err
-	}
-	for _, k := range known {
-		if k.Process != d.Process {
-			continue
-		}
-		if k.Partitions != d.Partitions {
-			return fmt.Errorf("%w: it runs with %d, %d were asked for", ErrPartitions, k.Partitions, d.Partitions)
-		}
-		if k.Store != d.Store {
-			return fmt.Errorf("%w: its instances are kept as %s, %s was asked for", ErrStore, k.Store, d.Store)
-		}
-		if have, err := json.Marshal(k); err == nil && string(have) == string(want) {
-			return nil
-		}
-	}
-	put, err := d.put()
-	if err != nil {
-		return err
-	}
-	done, err := t.home.Log.Append(context.WithoutCancel(ctx), t.lease.Write(), put)
-	if err != nil {
-		return fmt.Errorf("process: write the description: %w", err)
-	}
-	t.lease.Renewed(done.Results[0].Revision)
-	return nil
 }
 
 // loop takes turns until something ends the term.
@@ -170,20 +102,24 @@ func (t *term) loop(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
+		if err := t.look(ctx); err != nil {
+			return err
+		}
+		t.whole = false
 		did, err := t.turn(ctx)
 		if err != nil {
 			return t.failed(err)
 		}
+		t.whole = true
 		if did {
 			continue
 		}
-		if finished, err := t.finished(ctx); err != nil {
+		if finished, heads, err := t.finished(ctx); err != nil {
 			return err
 		} else if finished {
-			if err := t.checkpoint(ctx); err != nil {
+			if err := t.finish(ctx, heads); err != nil {
 				return t.failed(err)
 			}
-			return errFinished
 		}
 		if err := t.rest(ctx); err != nil {
 			return err
@@ -207,7 +143,7 @@ func (t *term) failed(err error) error {
 	case errors.Is(err, errSplit), errors.As(err, &no):
 		t.single = max(1, t.batch.inputs)
 		return errAgain
-	case t.lease.Lost(err):
+	case t.lease.Lost(err) && !errors.Is(err, consumer.ErrLeaseLost):
 		return fmt.Errorf("%w: %w", consumer.ErrLeaseLost, err)
 	default:
 		return err
@@ -335,11 +271,10 @@ func (t *term) setBlocked(s *source, why error) {
 // rest waits until there may be something to do, and keeps the lease meanwhile.
 func (t *term) rest(ctx context.Context) error {
 	t.reportIdle()
-	if err := t.keepLease(ctx); err != nil {
+	if err := t.lease.Keep(ctx); err != nil {
 		return err
 	}
-	renew := t.lease.TTL()/3 - time.Since(t.written)
-	wait := renew
+	wait := min(t.lease.Spare(), t.member.Poll()-time.Since(t.looked))
 	now := t.cfg.Now()
 	if d, ok := t.timers.next(); ok && !t.cfg.Replay {
 		wait = min(wait, max(d.at.Sub(now), time.Millisecond))
@@ -358,21 +293,9 @@ func (t *term) rest(ctx context.Context) error {
 	return nil
 }
 
-// keepLease renews the lease when it is time. A commit renews it as well.
-func (t *term) keepLease(ctx context.Context) error {
-	if time.Since(t.written) < t.lease.TTL()/3 {
-		return nil
-	}
-	if err := t.lease.Renew(context.WithoutCancel(ctx)); err != nil { // cut short, nobody would know its revision
-		return err
-	}
-	t.written = time.Now()
-	return nil
-}
-
 // reportIdle tells WaitIdle how far everything is handled.
 func (t *term) reportIdle() {
-	if open, _ := t.dispatch.backlog(); open > 0 {
+	if open, _ := t.dispatch.backlog(); open > 0 || !t.settled {
 		return
 	}
 	if t.timers.exhausted() {
@@ -393,10 +316,4 @@ func (t *term) reportIdle() {
 		until = d.at
 	}
 	t.setIdle(heads, until)
-}
-
-// checkpoint writes every cursor that lags.
-func (t *term) checkpoint(ctx context.Context) error {
-	t.batch.reset()
-	return t.commit(ctx, true)
 }

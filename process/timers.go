@@ -68,6 +68,7 @@ const (
 type timers struct {
 	process string
 	log     eventlog.Log
+	mine    mine // of their instances alone
 	soon    dues
 	end     time.Time // of the window
 	endKey  string    // the last entry read of those due at end
@@ -91,7 +92,9 @@ func (t *timers) load(ctx context.Context) error {
 			return &eventlog.CorruptError{Address: "timeout " + e.Key, Reason: "is no timeout of ours"}
 		}
 		n++
-		heap.Push(&t.soon, due{at: e.Due, instance: parts[1], name: parts[2], id: event.ID(e.Value)})
+		if t.mine.has(parts[1]) {
+			heap.Push(&t.soon, due{at: e.Due, instance: parts[1], name: parts[2], id: event.ID(e.Value)})
+		}
 		t.end, t.endKey = e.Due, e.Key
 	}
 	if n < timerPage {

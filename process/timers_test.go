@@ -14,7 +14,7 @@ import (
 // again, whatever characters their keys have.
 func TestG11_TiesAmongMoreTimeoutsThanFitInMemory(t *testing.T) {
 	log := memlog.New()
-	all := timers{process: "p", log: log, end: forever}
+	all := timers{process: "p", log: log, mine: mine{all: true}, end: forever}
 	at := time.Date(2001, 2, 3, 0, 0, 0, 0, time.UTC)
 	var writes []eventlog.Write
 	for n := range timerMost / 4 {

@@ -220,7 +220,7 @@ func (v *verifier) settings(ctx context.Context, m Module) error {
 			} else if s.Position > head {
 				return bad("the log is sealed at position %d and ends at %d", s.Position, head)
 			}
-		case parts[0] == ignoredPrefix && len(parts) == 3:
+		case parts[0] == ignoredPrefix && len(parts) >= 3:
 			var c ignoredCount
 			if err := json.Unmarshal(e.Value, &c); err != nil {
 				return bad("the count of ignored inputs cannot be read: %v", err)
@@ -232,8 +232,11 @@ func (v *verifier) settings(ctx context.Context, m Module) error {
 		return err
 	}
 	return v.entries(ctx, m, eventlog.EntryQuery{Kind: eventlog.Lease}, "leases", func(e eventlog.Entry) error {
-		var h consumer.Holder
-		if err := json.Unmarshal(e.Value, &h); err != nil {
+		var holder any = &consumer.Holder{}
+		if consumer.IsStake(e.Key) {
+			holder = &consumer.Stake{}
+		}
+		if err := json.Unmarshal(e.Value, holder); err != nil {
 			return v.report(Problem{Kind: SettingProblem, Module: m.Name, Where: where(e), What: fmt.Sprintf("the lease cannot be read: %v", err)})
 		}
 		return nil

@@ -218,8 +218,8 @@ func TestVerify(t *testing.T) {
 			d.sql(`DELETE FROM events WHERE stream = (SELECT stream FROM streams WHERE name = 'account/bad') AND version = 1`)
 		}, []string{`log|position 2 is missing`, `stream|"account/bad"|version 2 follows 0`}},
 		"the last event is gone": {func(_ context.Context, d *damaged) {
-			d.sql(`DELETE FROM events WHERE stream = (SELECT stream FROM streams WHERE name = 'account/nobody')`)
-		}, []string{`cursor|position 4 held event`, `log|position 4 is missing`, `stream|"account/nobody"|its last version is 1`}},
+			d.sql(`DELETE FROM events WHERE stream = (SELECT stream FROM streams WHERE name = 'account/paid') AND version = 2`)
+		}, []string{`cursor|stands at position 5, the log ends at 4`, `stream|"account/paid"|its last version is 2`}},
 		"a clock that went back": {func(_ context.Context, d *damaged) {
 			d.sql(`UPDATE events SET recorded = 5 WHERE stream = (SELECT stream FROM streams WHERE name = 'account/nobody')`)
 		}, []string{`log|position 4|before the event in front of it`}},
