@@ -88,9 +88,10 @@ type store interface {
 }
 
 // verifier is a store that can verify how it keeps logs, beside what a log says of itself. A problem that is not one of a
-// module has none.
+// module has none; it is shown as one of the store, by its short name.
 type verifier interface {
 	verify(ctx context.Context) iter.Seq2[process.Problem, error]
+	short() string
 }
 
 // opened is what there is at an address.
@@ -178,6 +179,8 @@ type fileStore struct{ *sqlitelog.File }
 
 func (f fileStore) name() string { return f.Path() }
 
+func (f fileStore) short() string { return filepath.Base(f.Path()) }
+
 func (f fileStore) read(ctx context.Context, module string) (readLog, error) {
 	return f.Log(ctx, module)
 }
@@ -197,8 +200,20 @@ type databaseStore struct{ *pglog.Database }
 
 func (d databaseStore) name() string { return d.Address() }
 
+func (d databaseStore) short() string { return d.Schema() }
+
 func (d databaseStore) read(ctx context.Context, module string) (readLog, error) {
 	return d.Log(ctx, module)
+}
+
+func (d databaseStore) verify(ctx context.Context) iter.Seq2[process.Problem, error] {
+	return func(yield func(process.Problem, error) bool) {
+		for p, err := range d.Verify(ctx) {
+			if !yield(process.Problem{Kind: databaseProblem, Module: p.Module, Where: p.Where, What: p.What}, err) {
+				return
+			}
+		}
+	}
 }
 
 // isDatabase tells whether an address is one of a PostgreSQL database.

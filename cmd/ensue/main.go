@@ -121,7 +121,7 @@ Exit codes: 0 all is well; 1 problems were found, or it could not be done; 2 the
 	root.SetErr(p.err)
 	root.CompletionOptions.HiddenDefaultCmd = false
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usage(cmd, "%v", err) })
-	root.AddCommand(p.logCommand(), p.streamCommand(), p.processCommand(), p.migrateCommand(), p.versionCommand(), demoCommand())
+	root.AddCommand(p.logCommand(), p.streamCommand(), p.processCommand(), p.looking(p.workersCommand()), p.migrateCommand(), p.versionCommand(), demoCommand())
 	return root
 }
 
@@ -140,11 +140,16 @@ func (p *program) group(name, short, example string, children ...*cobra.Command)
 	}
 	group.SuggestionsMinimumDistance = 2
 	for _, c := range children {
-		c.Flags().BoolVar(&p.json, "json", false, "write JSON")
-		c.Flags().StringVarP(&p.address, "address", "a", "", "`address` of the logs, instead of the first argument")
+		group.AddCommand(p.looking(c))
 	}
-	group.AddCommand(children...)
 	return group
+}
+
+// looking gives a command the flags of all that look at an address.
+func (p *program) looking(c *cobra.Command) *cobra.Command {
+	c.Flags().BoolVar(&p.json, "json", false, "write JSON")
+	c.Flags().StringVarP(&p.address, "address", "a", "", "`address` of the logs, instead of the first argument")
+	return c
 }
 
 func (p *program) versionCommand() *cobra.Command {

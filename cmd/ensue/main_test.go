@@ -42,6 +42,7 @@ func TestGolden(t *testing.T) {
 		{"process-ls-name", "process ls ADDRESS order-process"},
 		{"process-ls-running", "process ls ADDRESS order-process --status running"},
 		{"process-ls-aside", "process ls ADDRESS --held --waiting"},
+		{"workers", "workers ADDRESS"},
 		{"process-show", "process show ADDRESS order-process 47-2"},
 		{"process-explain-running", "process explain ADDRESS order-process 47-1"},
 		{"process-explain-completed", "process explain ADDRESS order-process 47-2"},

@@ -243,17 +243,23 @@ func (p *program) worker(ctx context.Context, k kept) (*workerView, error) {
 // sourceView tells how far a process has read one of its sources. The cursor that stands highest counts: inputs are
 // taken in the order of the log, and a partition that was given none keeps its cursor.
 func (o *opened) sourceView(ctx context.Context, k kept, name string) (sourceView, error) {
-	v := sourceView{Module: name}
+	var position eventlog.Position
 	for e, err := range k.home.log.Entries(ctx, eventlog.EntryQuery{Kind: eventlog.Cursor, Prefix: eventlog.Key(k.Process, name) + "/"}) {
 		if err != nil {
-			return v, err
+			return sourceView{}, err
 		}
 		var c consumer.Cursor
 		if err := json.Unmarshal(e.Value, &c); err != nil {
-			return v, fmt.Errorf("cursor %q cannot be read; see ensue log verify %s: %w", e.Key, o.address, err)
+			return sourceView{}, fmt.Errorf("cursor %q cannot be read; see ensue log verify %s: %w", e.Key, o.address, err)
 		}
-		v.Position = max(v.Position, c.Position)
+		position = max(position, c.Position)
 	}
+	return o.behind(ctx, k, name, position)
+}
+
+// behind tells what a source holds for a process above a position.
+func (o *opened) behind(ctx context.Context, k kept, name string, position eventlog.Position) (sourceView, error) {
+	v := sourceView{Module: name, Position: position}
 	m, ok := o.module(name)
 	if !ok {
 		return v, nil

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -16,12 +15,13 @@ func (p *program) logVerify() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify ADDRESS",
 		Short: "Check that everything in the logs fits together",
-		Long: `Check the files themselves, positions and versions, receipts, cursors, and all that processes keep: the history of each instance against
-the list of instances, the commands that wait or have a receipt, the timeouts to come, the holds and their queues.
+		Long: `Check the files or the tables themselves, positions and versions, receipts, cursors, and all that processes keep: the
+history of each instance against the list of instances, the commands that wait or have a receipt, the timeouts to come, the
+holds and their queues.
 
 What is wrong is written with where it is, and the exit code is 1. The application may run meanwhile. Modules that are
 elsewhere cannot be looked at; it says so.`,
-		Example: "  ensue log verify orders.db\n  ensue log verify data/ --json",
+		Example: "  ensue log verify orders.db\n  ensue log verify data/ --json\n  ensue log verify postgres://reports@db.example.com/shop",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			address, _, err := p.arguments(cmd, args, 0, 0)
 			if err != nil {
@@ -120,8 +120,11 @@ func (p *program) verify(ctx context.Context, o *opened, most int) error {
 	return nil
 }
 
-// fileProblem is a problem in how a file keeps a log.
-const fileProblem process.ProblemKind = "file"
+// Problems in how a file or a database keeps a log.
+const (
+	fileProblem     process.ProblemKind = "file"
+	databaseProblem process.ProblemKind = "database"
+)
 
 // storeProblems is what was found in files and databases.
 type storeProblems struct {
@@ -144,7 +147,7 @@ func verifyStores(ctx context.Context, o *opened) storeProblems {
 			}
 			all.modules[problem.Module] = true
 			if problem.Module == "" {
-				problem.Module = filepath.Base(s.name())
+				problem.Module = v.short()
 			}
 			all.found = append(all.found, problem)
 		}
