@@ -53,7 +53,7 @@ type Options struct {
 	Processes map[string]ProcessOptions // by process name
 	Lease     time.Duration             // how long a process waits for a worker that vanished without a word, at most; default 15 s
 	Poll      time.Duration             // how often a log looks for what other programs wrote; default 40 ms
-	Now       func() time.Time          // the clock; default time.Now
+	Now       func() time.Time          // the clock; default time.Now, and for timeouts that of the store, if it has one of its own
 	Logger    *slog.Logger              // default slog.Default()
 	MustExist bool                      // fail where a log does not exist, instead of making it
 }
@@ -73,6 +73,7 @@ type ProcessOptions struct {
 // App is an application whose modules are open.
 type App struct {
 	options Options
+	clock   func() time.Time // of timeouts; nil for that of the store
 	modules []*OpenModule
 	engines []*process.Engine
 	names   map[string]*process.Engine
@@ -116,6 +117,7 @@ func Open(ctx context.Context, address string, parts ...Part) (_ *App, err error
 		}
 	}
 	o := &app.options
+	app.clock = o.Now
 	if o.Now == nil {
 		o.Now = time.Now
 	}
@@ -222,7 +224,7 @@ func (a *App) openProcesses() error {
 			engine, err := process.NewEngine(process.Config{Definition: d, Home: m.declared.Name, Modules: modules, Commands: (*receivers)(a),
 				Store: o.Store, Replay: a.options.Replay, Written: written, Carried: a.options.Carried, Partitions: o.Partitions, Batch: o.Batch,
 				Workers: o.Workers, Cache: o.Cache, Retry: o.Retry, Lease: consumer.LeaseOptions{TTL: a.options.Lease, Logger: a.options.Logger},
-				Now: a.options.Now, Logger: a.options.Logger})
+				Now: a.clock, Logger: a.options.Logger})
 			if err != nil {
 				errs = append(errs, err)
 				continue

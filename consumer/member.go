@@ -47,6 +47,9 @@ func (m *Member) Lease() *Lease { return m.lease }
 // Poll returns how often a member looks how the work is divided: fifteen times in the time that a lease lasts.
 func (m *Member) Poll() time.Duration { return m.lease.ttl / 15 }
 
+// Clock returns the clock that the membership runs by, as it was set when the worker last joined.
+func (m *Member) Clock() func() time.Time { return m.lease.clock.now }
+
 // Join makes the worker a member without partitions. One that is a member already, and doesn't know what became of its
 // last append, joins again.
 func (m *Member) Join(ctx context.Context) error {

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ensue-io/ensue/command"
@@ -71,6 +72,9 @@ type Engine struct {
 	single int                 // inputs still to be taken one by one, since the batch that they were in failed
 	refuse map[refused]error   // steps that the store refused
 
+	byStore bool                             // timeouts run by the store's clock
+	store   atomic.Pointer[func() time.Time] // as it was last asked
+
 	mu    sync.Mutex
 	stats Stats
 	idle  idleness
@@ -101,8 +105,9 @@ func NewEngine(cfg Config) (*Engine, error) {
 	if cfg.Store == nil {
 		cfg.Store = Streams{}
 	}
+	e := &Engine{refuse: map[refused]error{}}
 	if cfg.Now == nil {
-		cfg.Now = time.Now
+		cfg.Now, e.byStore = e.storeTime, true
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
@@ -142,7 +147,7 @@ func NewEngine(cfg Config) (*Engine, error) {
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
-	e := &Engine{cfg: cfg, router: r, refuse: map[refused]error{}}
+	e.cfg, e.router = cfg, r
 	var reads []string
 	reads, e.names = r.sources()
 	for _, m := range cfg.Modules { // ties go by the declared order of the modules
@@ -155,6 +160,14 @@ func NewEngine(cfg Config) (*Engine, error) {
 	r.def = &e.cfg.Definition
 	e.idle.changed = make(chan struct{})
 	return e, nil
+}
+
+// storeTime is the time by the store's clock, once a worker has asked for it.
+func (e *Engine) storeTime() time.Time {
+	if now := e.store.Load(); now != nil {
+		return (*now)()
+	}
+	return time.Now()
 }
 
 func orDefault(n, otherwise int) int {

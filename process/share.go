@@ -88,6 +88,10 @@ func (w *worker) work(ctx context.Context) error {
 	if err := w.member.Join(ctx); err != nil {
 		return err
 	}
+	if w.byStore {
+		now := w.member.Clock()
+		w.store.Store(&now)
+	}
 	clear(w.refuse) // what was refused because the lease was lost is not refused again
 	if err := w.describe(ctx); err != nil {
 		return err
