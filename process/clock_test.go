@@ -175,3 +175,34 @@ func TestG11_CompletionCancelsTimeouts(t *testing.T) {
 		t.Errorf("a timeout of a completed instance fired: %v", w.closed())
 	}
 }
+
+// clocked is a log whose store has a clock of its own.
+type clocked struct {
+	eventlog.Log
+	ahead time.Duration
+}
+
+func (l clocked) Links() bool                            { return true }
+func (l clocked) Now(context.Context) (time.Time, error) { return time.Now().Add(l.ahead), nil }
+
+// A timeout is due by the clock of the store, whatever this machine's clock says.
+func TestG11_TimeoutsFireByTheStoresClock(t *testing.T) {
+	for _, tt := range []struct {
+		ahead time.Duration
+		want  []string
+	}{
+		{59 * time.Minute, []string{"reserved"}},
+		{61 * time.Minute, []string{"reserved", "released"}},
+	} {
+		w := newWorld(t)
+		w.log = func(module string, l eventlog.Log) eventlog.Log {
+			if module == "sales" {
+				return clocked{l, tt.ahead}
+			}
+			return l
+		}
+		w.record("sales", OrderPlaced{ID: "1", Qty: 1}) // and it is to be paid within an hour
+		w.run()
+		w.wantStock(map[string][]string{"1": tt.want})
+	}
+}
