@@ -321,7 +321,12 @@ const beginText = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 // refused it.
 func lost(err error) error {
 	var refused *pgconn.PgError
-	if errors.As(err, &refused) && refused.SeverityUnlocalized == "ERROR" || pgconn.SafeToRetry(err) {
+	if errors.As(err, &refused) && refused.SeverityUnlocalized == "ERROR" {
+		return err
+	}
+	// A connection that is closed may have been closed since the request was sent, when an earlier answer was awaited: pgx
+	// takes that for safe to retry.
+	if pgconn.SafeToRetry(err) && !errors.Is(err, pgconn.ErrConnClosed) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", eventlog.ErrUnknown, err)

@@ -2,8 +2,8 @@ package pglog
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"strings"
 	"sync/atomic"
@@ -152,6 +152,9 @@ func (s *stage) actorOn(address string) *actor {
 
 func (s *stage) sql(text string) string { return inSchema(s.schema, text) }
 
+// pid is the id of the server's process.
+func (a *actor) pid() int32 { return int32(a.conn.PgConn().PID()) } // #nosec G115 -- a process id
+
 func (a *actor) try(text string, args ...any) error {
 	_, err := a.conn.Exec(a.stage.ctx, a.stage.sql(text), args...)
 	return err
@@ -207,7 +210,7 @@ func (a *actor) tryWrites(writes ...eventlog.Write) error {
 			}
 			return err
 		}
-		if err == nil || sqlState(err) != "ENS03" || a.conn.PgConn().TxStatus() != 'I' || attempt == 10 {
+		if sqlState(err) != "ENS03" || a.conn.PgConn().TxStatus() != 'I' || attempt == 10 {
 			return err
 		}
 	}
@@ -288,7 +291,7 @@ func (s *stage) waits(a *actor) {
 	s.Helper()
 	s.eventually("an actor waits for a lock", func() bool {
 		var waits bool
-		s.scan(&waits, `SELECT coalesce(wait_event_type = 'Lock', false) FROM pg_stat_activity WHERE pid = $1`, int32(a.conn.PgConn().PID())) // #nosec G115 -- a process id
+		s.scan(&waits, `SELECT coalesce(wait_event_type = 'Lock', false) FROM pg_stat_activity WHERE pid = $1`, a.pid())
 		return waits
 	})
 }
@@ -378,34 +381,22 @@ func (s *stage) ordered() {
 	}
 }
 
-// noise makes n gaps, by appends that are rolled back, each beside an event that is committed. Their streams are left out
-// of what numbered compares.
+// noise makes n gaps, by transactions that insert an event and are rolled back, each beside one that is committed. Their
+// stream is left out of what numbered compares.
 func (s *stage) noise(n int) {
 	s.Helper()
-	r, err := encode([]eventlog.Write{eventlog.ToStream{Stream: "noise", Events: []event.Event{{Type: "made"}}}})
-	if err != nil {
-		s.Fatalf("%v", err)
-	}
-	queue := func(b *pgx.Batch) {
-		p := *r.parts[0]
-		p.eID = append(p.eID[:0:0], uuid(event.NewID()))
-		b.Queue(s.sql(appendText), p.args(s.number, lockWait, false)...)
-	}
-	b := &pgx.Batch{}
-	for range n {
-		b.Queue("BEGIN")
-		queue(b)
-		b.Queue("ROLLBACK")
-		queue(b)
-	}
-	if err := s.stepper.conn.SendBatch(s.ctx, b).Close(); err != nil {
-		s.Fatalf("noise: %v", err)
-	}
+	const insert = `INSERT INTO ${schema}.events (insertion, module, id, stream, version, type, system, schema, data)
+		SELECT ${schema}.next_insertion(), module, gen_random_uuid(), stream, nextval('${schema}.revisions'), 'made', false, 1, '' FROM ${schema}.streams WHERE name = 'noise';`
+	s.stepper.do(fmt.Sprintf(`DO $$ BEGIN
+		INSERT INTO ${schema}.streams (module, name, version) VALUES (%d, 'noise', 0) ON CONFLICT DO NOTHING;
+		COMMIT;
+		FOR i IN 1 .. %d LOOP %s ROLLBACK; %[3]s COMMIT; END LOOP; END $$`, s.number, n, insert))
 }
 
 // A verdict is what a judge came to that does not end the test.
 type verdict struct {
-	reason   string // why it failed, if it did
+	tb       testing.TB // the test
+	reason   string     // why it failed, if it did
 	failed   bool
 	cleanups []func()
 }
@@ -419,9 +410,9 @@ func (v *verdict) Fatalf(format string, args ...any) {
 	runtime.Goexit()
 }
 
-// judged runs something that may fail and returns why it did.
-func judged(do func(judge)) (reason string, failed bool) {
-	v := &verdict{}
+// judged runs something that may fail and returns why it did. Databases belong to the test.
+func judged(tb testing.TB, do func(judge)) (reason string, failed bool) {
+	v := &verdict{tb: tb}
 	over := make(chan struct{})
 	go func() {
 		defer close(over)
@@ -444,6 +435,9 @@ func (s *stage) sqlStateIs(err error, code string) {
 	}
 }
 
+// silent is where the warnings go that are meant.
+func silent() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
 // open opens the stage's schema as a program does.
 func (s *stage) open(o Options) (*Database, *Log) {
 	s.Helper()
@@ -463,5 +457,3 @@ func (s *stage) open(o Options) (*Database, *Log) {
 func made(stream string) eventlog.Write {
 	return eventlog.ToStream{Stream: stream, Events: []event.Event{{Type: "made"}}}
 }
-
-var errWrong = errors.New("wrong")

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/ensue-io/ensue/event"
 	"github.com/ensue-io/ensue/eventlog"
@@ -52,7 +53,32 @@ func variedDatabase(t *testing.T, address string) *Database {
 			t.Fatal(err)
 		}
 	}
+	givenUp(t, d)
 	return d
+}
+
+// givenUp makes passes until they keep no gap. While transactions of other tests are open, they may.
+func givenUp(t *testing.T, d *Database) {
+	t.Helper()
+	for deadline := time.Now().Add(time.Minute); ; {
+		if err := d.pass(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var kept int
+		const text = `SELECT coalesce((SELECT cardinality(gaps) + cardinality(groups) FROM ${schema}.passes ORDER BY pass DESC LIMIT 1), 0)`
+		if err := d.pool.QueryRow(t.Context(), d.sql(text)).Scan(&kept); err != nil {
+			t.Fatal(err)
+		}
+		if kept == 0 {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("passes keep %d gaps", kept)
+		}
+		if err := pause(t.Context(), time.Millisecond); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func problems(t *testing.T, d *Database) (found []string) {

@@ -79,7 +79,6 @@ type watch struct {
 	mu        sync.Mutex
 	running   bool
 	listening bool
-	heard     chan struct{} // something was numbered
 }
 
 // start begins to look, unless that is being done.
@@ -205,10 +204,10 @@ func (d *Database) listenOnce(ctx context.Context, connected func()) error {
 		return err
 	}
 	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{d.channel()}.Sanitize()); err != nil {
+	if err := d.recognize(ctx, conn); err != nil {
 		return err
 	}
-	if err := d.recognize(ctx, conn); err != nil {
+	if _, err := conn.Exec(ctx, "LISTEN "+pgx.Identifier{d.channel()}.Sanitize()); err != nil {
 		return err
 	}
 	era := d.server.era.Load()

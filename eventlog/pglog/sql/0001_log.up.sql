@@ -286,9 +286,11 @@ BEGIN
     FROM unnest(known.groups, known.owners) o(g, x) WHERE NOT g = ANY (coalesce(woken, '{}'));
   DELETE FROM parked WHERE gang = ANY (woken);
   IF by_locks THEN
-    -- Those that have the same possible owners as the oldest are parked together; the others' may end any moment.
+    -- Those that have the same possible owners are parked together, when they are many: the oldest such. Others' may end any
+    -- moment.
     SELECT min_b, ARRAY(SELECT x FROM unnest(owners) x WHERE x < min_b ORDER BY x) INTO oldest, lasting
-      FROM (SELECT b AS min_b FROM unnest(bounds) b ORDER BY b LIMIT 1) o;
+      FROM (SELECT min(b) AS min_b FROM (SELECT b, (SELECT count(*) FROM unnest(owners) x WHERE x < b) AS n FROM unnest(bounds) b WHERE b < pg_snapshot_xmax(seen)) k
+             GROUP BY n HAVING count(*) >= too_many / 4 ORDER BY n LIMIT 1) o;
     INSERT INTO parked (gang, gaps, bounds)
     SELECT hashtextextended(lasting::text, 0), array_agg(g ORDER BY lower(g)), array_agg(b ORDER BY lower(g))
       FROM unnest(gaps, bounds) k(g, b)
@@ -487,6 +489,11 @@ BEGIN
 
   -- From here on it is written, and what goes wrong ends the transaction.
   IF n > 0 THEN
+    -- A number that passes are done with would be left without a position. The log is read as it was before the sequence.
+    IF cardinality(e_id) > 0 AND (SELECT last_value FROM insertions) < (SELECT max(insertion) FROM log) THEN
+      RAISE EXCEPTION 'the sequence of insertion numbers stands behind numbers that were handed out'
+        USING ERRCODE = 'ENS01', HINT = format('If it was restored or set by mistake: SELECT setval(''insertions'', %s)', (SELECT max(insertion) FROM log));
+    END IF;
     IF new_ones THEN
       WITH made AS (
         INSERT INTO streams (module, name, version, links)
