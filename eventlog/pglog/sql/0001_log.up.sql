@@ -586,7 +586,7 @@ $$;
 
 -- as_json gives a payload to people who write SQL: as what it is if it is JSON that PostgreSQL takes, otherwise as text
 -- or in hexadecimal.
-CREATE FUNCTION ${schema}.as_json(data bytea) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE AS $$
+CREATE FUNCTION ${schema}.as_json(data bytea) RETURNS jsonb LANGUAGE plpgsql IMMUTABLE PARALLEL UNSAFE AS $$
 BEGIN
   RETURN convert_from(data, 'UTF8')::jsonb;
 EXCEPTION WHEN others THEN
