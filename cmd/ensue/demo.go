@@ -23,7 +23,7 @@ import (
 // demo is one demonstration: the conference example, with a crowd of buyers here and the shop's processes in a worker,
 // a program of its own.
 type demo struct {
-	dir     string
+	place
 	buyers  int
 	seed    uint64
 	payment time.Duration
@@ -45,11 +45,15 @@ process manager takes every order through them. A thousand buyers pay, pay too l
 orders while these are under way, and want more seats than there are. The processes run in a worker, a program of its
 own; with --kill it is killed ten times on the way, at random moments, and started anew.
 
+With --address the logs are in a PostgreSQL database, and so they are with ENSUE_URL unless --dir is given. Then the folder
+holds the letters to the buyers, and what the worker said.
+
 At the end the logs are read from the beginning, and what the modules say is compared: no order may have got lost, or have
 had an effect twice.`,
 		Example: `  ensue demo
   ensue demo --kill
   ensue demo --dir demo --seed 7
+  ensue demo --kill -a postgres://user@host/database
   ensue demo check demo`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -57,12 +61,16 @@ had an effect twice.`,
 			if kill && d.kills == 0 {
 				d.kills = 10
 			}
+			if err := d.fromVariable(os.Getenv, d.dir != ""); err != nil {
+				return err
+			}
 			d.out, d.show, d.program = cmd.OutOrStdout(), newProgress(cmd.ErrOrStderr()), thisProgram
 			return d.run(cmd.Context())
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&d.dir, "dir", "", "folder for the logs (default ensue-demo-1, or the next that does not exist)")
+	f.StringVar(&d.dir, "dir", "", "`folder` for the logs (default ensue-demo-1, or the next that does not exist)")
+	d.addressFlag(f)
 	f.IntVar(&d.buyers, "buyers", 1000, "how many buyers come")
 	f.Uint64Var(&d.seed, "seed", 1, "decides who does what")
 	f.DurationVar(&d.payment, "payment-time", 3*time.Second, "how long a buyer has for a payment")
@@ -93,16 +101,16 @@ func (d *demo) run(ctx context.Context) (err error) {
 		return fmt.Errorf("make a folder for the logs: %w", err)
 	}
 	began := time.Now()
-	d.show.line("%d buyers come to the shop in %s", d.buyers, d.dir)
+	d.show.line("%d buyers come to the shop in %s", d.buyers, d.shown())
 	if err := d.sell(ctx); err != nil {
 		return fmt.Errorf("%w\nwhat the worker said is in %s", err, d.workerLog())
 	}
 	took := time.Since(began)
-	audit, err := auditFolder(ctx, d.dir)
+	audit, err := d.audit(ctx)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(d.out, "%d buyers, %d kills, %.1f s; the logs are in %s\n\n", audit.Orders, d.kills, took.Seconds(), d.dir)
+	fmt.Fprintf(d.out, "%d buyers, %d kills, %.1f s; the logs are in %s\n\n", audit.Orders, d.kills, took.Seconds(), d.shown())
 	printAudit(d.out, audit, d.show.colours(d.out))
 	d.printNext(audit)
 	if !audit.OK() {
@@ -113,7 +121,7 @@ func (d *demo) run(ctx context.Context) (err error) {
 
 // sell has the crowd buy while the worker runs, and maybe is killed.
 func (d *demo) sell(ctx context.Context) (err error) {
-	app, err := ensue.Open(ctx, shopAddress(d.dir), shop.Parts(shopConfig(d.dir, d.payment))...)
+	app, err := ensue.Open(ctx, d.logs(), shop.Parts(shopConfig(d.dir, d.payment))...)
 	if err != nil {
 		return err
 	}
@@ -147,8 +155,6 @@ func (d *demo) sell(ctx context.Context) (err error) {
 	return err
 }
 
-func shopAddress(dir string) string { return filepath.Clean(dir) + string(filepath.Separator) }
-
 func shopConfig(dir string, payment time.Duration) shop.Config {
 	return shop.Config{PaymentTime: payment, Mailer: outboxOf(dir),
 		Options: ensue.Options{Poll: 10 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))}}
@@ -158,10 +164,20 @@ func outboxOf(dir string) shop.Outbox { return shop.Outbox(filepath.Join(dir, "o
 
 // printNext says how to look at what happened.
 func (d *demo) printNext(a *shop.Audit) {
+	var next []string
 	name := "ensue"
 	if exe, err := os.Executable(); err == nil && strings.Contains(exe, "go-build") {
 		name = "go run ./cmd/ensue"
 	}
-	fmt.Fprintf(d.out, "\nWhat next?\n  %s demo check %s\n  %s process explain %s registration %s\n  %s log verify %s\n",
-		name, d.dir, name, d.dir, a.Example, name, d.dir)
+	check, logs := d.dir, d.dir
+	switch {
+	case d.variable:
+		logs = ""
+	case d.address != "":
+		check, logs = d.dir+" -a '"+d.shown()+"'", "'"+d.shown()+"'"
+	}
+	for _, line := range []string{"demo check " + check, "process explain " + logs + " registration " + a.Example, "log verify " + logs} {
+		next = append(next, "  "+name+" "+strings.Join(strings.Fields(line), " ")+"\n")
+	}
+	fmt.Fprintf(d.out, "\nWhat next?\n%s", strings.Join(next, ""))
 }

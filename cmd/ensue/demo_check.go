@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/ensue-io/ensue/eventlog"
+	"github.com/ensue-io/ensue/eventlog/pglog"
 	"github.com/ensue-io/ensue/eventlog/sqlitelog"
 	"github.com/ensue-io/ensue/examples/conference/shop"
 )
@@ -20,18 +22,28 @@ var errWrong = errors.New("the logs don't come out even")
 
 func demoCheckCommand() *cobra.Command {
 	asJSON := false
+	at := place{}
 	cmd := &cobra.Command{
 		Use:   "check DIR",
 		Short: "Read a demonstration's logs and see that everything comes out even",
 		Long: `Check reads the three logs of a demonstration from their beginning to their end, and compares what they say with each
 other: that every order ended in exactly one outcome, and that the seats that were sold and the payments that were received
-are those of the confirmed orders. It exits with 1 if anything is wrong.`,
+are those of the confirmed orders. It exits with 1 if anything is wrong.
+
+The logs are in the folder, unless --address says where, or the folder holds none and ENSUE_URL says it. The letters to the
+buyers are in the folder in any case.`,
 		Example: `  ensue demo check ensue-demo-1
-  ensue demo check ensue-demo-1 --json`,
+  ensue demo check ensue-demo-1 --json
+  ensue demo check ensue-demo-1 -a postgres://user@host/database`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cmd.SilenceUsage = true
-			audit, err := auditFolder(cmd.Context(), args[0])
+			at.dir = args[0]
+			_, missing := os.Stat(filepath.Join(at.dir, "orders.db"))
+			if err := at.fromVariable(os.Getenv, missing == nil); err != nil {
+				return err
+			}
+			audit, err := at.audit(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -49,18 +61,32 @@ are those of the confirmed orders. It exits with 1 if anything is wrong.`,
 			return err
 		},
 	}
+	at.addressFlag(cmd.Flags())
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
 
-// auditFolder reads the logs in a demonstration's folder, without writing anything there.
-func auditFolder(ctx context.Context, dir string) (_ *shop.Audit, err error) {
+// audit reads the logs of a demonstration, without writing anything there.
+func (p *place) audit(ctx context.Context) (_ *shop.Audit, err error) {
 	var logs shop.Logs
+	var database *pglog.Database
+	if p.address != "" {
+		if database, err = pglog.Open(ctx, p.address, pglog.Options{ReadOnly: true}); err != nil {
+			return nil, err
+		}
+		defer func() { err = errors.Join(err, database.Close()) }()
+	}
 	for module, log := range map[string]*eventlog.Log{"orders": &logs.Orders, "seats": &logs.Seats, "payments": &logs.Payments} {
-		path := filepath.Join(dir, module+".db")
+		if database != nil {
+			if *log, err = database.Log(ctx, module); err != nil {
+				return nil, fmt.Errorf("%w\n%s should be where the logs of a demonstration are", err, p.shown())
+			}
+			continue
+		}
+		path := filepath.Join(p.dir, module+".db")
 		file, err := sqlitelog.Open(ctx, path, sqlitelog.Options{ReadOnly: true, MustExist: true, Poll: -1})
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w\n%s should be the folder of a demonstration, as `ensue demo` names it", path, err, dir)
+			return nil, fmt.Errorf("%s: %w\n%s should be the folder of a demonstration, as `ensue demo` names it", path, err, p.dir)
 		}
 		defer func() { err = errors.Join(err, file.Close()) }()
 		if *log, err = file.Log(ctx, module); err != nil {
@@ -71,7 +97,7 @@ func auditFolder(ctx context.Context, dir string) (_ *shop.Audit, err error) {
 	if err != nil {
 		return nil, err
 	}
-	sent, err := outboxOf(dir).Sent()
+	sent, err := outboxOf(p.dir).Sent()
 	if err != nil {
 		return nil, fmt.Errorf("read the outbox: %w", err)
 	}

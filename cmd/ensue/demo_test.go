@@ -52,10 +52,10 @@ func execute(ctx context.Context, out interface{ Write([]byte) (int, error) }, a
 }
 
 // runDemo runs a demonstration whose worker is this test program.
-func runDemo(t *testing.T, dir string, kills int) (table, progressed string) {
+func runDemo(t *testing.T, at place, kills int) (table, progressed string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	d := demo{dir: dir, buyers: 60, seed: 7, payment: 3 * time.Second, kills: kills, out: &out, show: newProgress(&errs)}
+	d := demo{place: at, buyers: 60, seed: 7, payment: 3 * time.Second, kills: kills, out: &out, show: newProgress(&errs)}
 	d.program = func(ctx context.Context, args ...string) *exec.Cmd {
 		arguments, err := json.Marshal(args)
 		if err != nil {
@@ -74,10 +74,14 @@ func runDemo(t *testing.T, dir string, kills int) (table, progressed string) {
 	return out.String(), errs.String()
 }
 
-func checkDemo(t *testing.T, dir string) (*shop.Audit, error) {
+func checkDemo(t *testing.T, at place) (*shop.Audit, error) {
 	t.Helper()
 	var out bytes.Buffer
-	err := execute(t.Context(), &out, "demo", "check", dir, "--json")
+	args := []string{"demo", "check", at.dir, "--json"}
+	if at.address != "" {
+		args = append(args, "-a", at.address)
+	}
+	err := execute(t.Context(), &out, args...)
 	var a shop.Audit
 	if err := json.Unmarshal(out.Bytes(), &a); err != nil {
 		t.Fatalf("%v\n%s", err, &out)
@@ -85,44 +89,85 @@ func checkDemo(t *testing.T, dir string) (*shop.Audit, error) {
 	return &a, err
 }
 
-func TestDemo(t *testing.T) {
+// demos runs a test of a demonstration on files, and of one in PostgreSQL.
+func demos(t *testing.T, test func(t *testing.T, at place)) {
+	t.Helper()
 	if testing.Short() {
 		t.Skip("takes some seconds")
 	}
-	dir := t.TempDir()
-	table, _ := runDemo(t, dir, 0)
-	a, err := checkDemo(t, dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if a.Orders != 60 || a.Confirmed == 0 || a.Rejected == 0 || a.TimedOut == 0 || a.Compensated == 0 || a.Changed == 0 || a.Open != 0 {
-		t.Errorf("the outcomes are %v", a)
-	}
-	for _, want := range []string{"60 buyers, 0 kills", "demo check " + dir, " registration " + a.Example, "ok     every order"} {
-		if !strings.Contains(table, want) {
-			t.Errorf("the output lacks %q:\n%s", want, table)
-		}
-	}
+	t.Run("files", func(t *testing.T) {
+		t.Parallel()
+		test(t, place{dir: t.TempDir()})
+	})
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		test(t, place{dir: t.TempDir(), address: pgtest.Database(t)})
+	})
+}
 
-	// The same crowd does the same again: it comes to nothing.
-	runDemo(t, dir, 0)
-	again, err := checkDemo(t, dir)
-	if err != nil || again.String() != a.String() {
-		t.Errorf("the second time: %v\n%v\nthe first time\n%v", err, again, a)
-	}
+func TestDemo(t *testing.T) {
+	demos(t, func(t *testing.T, at place) {
+		table, _ := runDemo(t, at, 0)
+		a, err := checkDemo(t, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a.Orders != 60 || a.Confirmed == 0 || a.Rejected == 0 || a.TimedOut == 0 || a.Compensated == 0 || a.Changed == 0 || a.Open != 0 {
+			t.Errorf("the outcomes are %v", a)
+		}
+		for _, want := range []string{"60 buyers, 0 kills", "demo check " + at.dir, " registration " + a.Example, "log verify", "ok     every order", at.shown()} {
+			if !strings.Contains(table, want) {
+				t.Errorf("the output lacks %q:\n%s", want, table)
+			}
+		}
+
+		// The same crowd does the same again: it comes to nothing.
+		runDemo(t, at, 0)
+		again, err := checkDemo(t, at)
+		if err != nil || again.String() != a.String() {
+			t.Errorf("the second time: %v\n%v\nthe first time\n%v", err, again, a)
+		}
+	})
 }
 
 func TestDemoKillsItsWorker(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes some seconds")
+	demos(t, func(t *testing.T, at place) {
+		_, progressed := runDemo(t, at, 3)
+		if n := strings.Count(progressed, "worker killed"); n != 3 {
+			t.Errorf("%d kills, want 3:\n%s", n, progressed)
+		}
+		if a, err := checkDemo(t, at); err != nil || a.Orders != 60 || a.Open != 0 {
+			t.Errorf("%v: %v", err, a)
+		}
+	})
+}
+
+func TestDemoOnNoDatabase(t *testing.T) {
+	err := execute(t.Context(), &bytes.Buffer{}, "demo", "-a", "shop.db")
+	if err == nil || !strings.Contains(err.Error(), "--dir") {
+		t.Errorf("the error is %v", err)
 	}
-	dir := t.TempDir()
-	_, progressed := runDemo(t, dir, 3)
-	if n := strings.Count(progressed, "worker killed"); n != 3 {
-		t.Errorf("%d kills, want 3:\n%s", n, progressed)
-	}
-	if a, err := checkDemo(t, dir); err != nil || a.Orders != 60 || a.Open != 0 {
-		t.Errorf("%v: %v", err, a)
+}
+
+// Where the logs are: what a flag says goes before the variable.
+func TestDemoPlace(t *testing.T) {
+	env := func(string) string { return "postgres://shop:secret@db/shop" }
+	for _, tt := range []struct {
+		at       place
+		inFolder bool
+		logs     string
+	}{
+		{place{dir: "demo"}, false, "postgres://shop:secret@db/shop"},
+		{place{dir: "demo"}, true, "demo" + string(filepath.Separator)},
+		{place{dir: "demo", address: "postgres://other/shop"}, true, "postgres://other/shop"},
+	} {
+		at := tt.at
+		if err := at.fromVariable(env, tt.inFolder); err != nil {
+			t.Error(err)
+		}
+		if at.logs() != tt.logs || strings.Contains(at.shown(), "secret") {
+			t.Errorf("%+v: %s, shown as %s, want %s", tt.at, at.logs(), at.shown(), tt.logs)
+		}
 	}
 }
 
@@ -153,7 +198,7 @@ func TestDemoCheckFindsFaults(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			dir := t.TempDir()
-			app, err := ensue.Open(t.Context(), shopAddress(dir), shop.Parts(shopConfig(dir, time.Hour))...)
+			app, err := ensue.Open(t.Context(), (&place{dir: dir}).logs(), shop.Parts(shopConfig(dir, time.Hour))...)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -173,7 +218,7 @@ func TestDemoCheckFindsFaults(t *testing.T) {
 			if err := app.Close(); err != nil {
 				t.Fatal(err)
 			}
-			a, err := checkDemo(t, dir)
+			a, err := checkDemo(t, place{dir: dir})
 			if want := len(tt.wrong) > 0; errors.Is(err, errWrong) != want {
 				t.Errorf("check said %v, wrong should be %t", err, want)
 			}
@@ -196,6 +241,7 @@ func TestDemoCheckFindsFaults(t *testing.T) {
 }
 
 func TestDemoCheckOfNoDemonstration(t *testing.T) {
+	t.Setenv(addressVariable, "")
 	err := execute(t.Context(), &bytes.Buffer{}, "demo", "check", filepath.Join(t.TempDir(), "nowhere"))
 	if err == nil || !strings.Contains(err.Error(), "should be the folder of a demonstration") {
 		t.Errorf("the error is %v", err)

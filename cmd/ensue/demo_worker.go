@@ -35,7 +35,11 @@ func demoWorkerCommand() *cobra.Command {
 			cmd.SilenceUsage = true
 			ctx, stop := context.WithCancel(cmd.Context())
 			defer stop()
-			app, err := ensue.Open(ctx, shopAddress(args[0]), shop.Parts(shopConfig(args[0], payment))...)
+			at := place{dir: args[0]}
+			if err := at.fromVariable(os.Getenv, false); err != nil { // a demonstration on files sets none
+				return err
+			}
+			app, err := ensue.Open(ctx, at.logs(), shop.Parts(shopConfig(args[0], payment))...)
 			if err != nil {
 				return err
 			}
@@ -79,6 +83,10 @@ func (d *demo) startWorker(ctx context.Context) (*worker, error) {
 	defer log.Close() // the worker has its own
 	// The worker ends by its standard input and not with the context: in good order, unless it is killed.
 	cmd := d.program(context.WithoutCancel(ctx), "demo", "worker", d.dir, "--payment-time", d.payment.String())
+	if cmd.Env == nil {
+		cmd.Env = os.Environ()
+	}
+	cmd.Env = append(cmd.Env, addressVariable+"="+d.address) // where a password is seen by fewer than among the arguments
 	cmd.Stderr = log
 	w := &worker{cmd: cmd, ended: make(chan struct{})}
 	if w.stdin, err = cmd.StdinPipe(); err != nil {

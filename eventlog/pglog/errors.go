@@ -30,7 +30,7 @@ const codeLockTimeout = "55P03"
 // or id at the same moment, or the server broke a deadlock.
 func again(err error) bool {
 	switch sqlState(err) {
-	case "23505", "ENS03", "40P01":
+	case "23505", "40P01":
 		return true
 	}
 	return false
@@ -50,7 +50,7 @@ func (d *Database) explain(doing string, err error) error {
 	}
 	code := sqlState(err)
 	switch code {
-	case codeLockTimeout, "40P01", "40001", "23505", "ENS03", "57014":
+	case codeLockTimeout, "40P01", "40001", "23505", "57014":
 		return fmt.Errorf("pglog: %s: %s: %w: another transaction holds what it needs, or came first; try again: %w", d.address, doing, eventlog.ErrBusy, err)
 	case "42501", "25006":
 		return fmt.Errorf("pglog: %s: %s: %w: the role may not, or the server is a standby: %w", d.address, doing, eventlog.ErrReadOnly, err)

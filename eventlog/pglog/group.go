@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -112,7 +113,19 @@ func (w *writer) run() {
 			<-w.wake
 		default:
 			w.send(group)
+			w.regroup()
 		}
+	}
+}
+
+// regroup lets those run who were answered: who appends again at once shares the next group, instead of the one behind
+// it. Halves of the same callers would take turns otherwise.
+func (w *writer) regroup() {
+	for before, queued := -1, 0; queued > before; {
+		runtime.Gosched()
+		w.mu.Lock()
+		before, queued = queued, len(w.queue)
+		w.mu.Unlock()
 	}
 }
 
@@ -332,8 +345,19 @@ func lost(err error) error {
 	return fmt.Errorf("%w: %w", eventlog.ErrUnknown, err)
 }
 
-// alone makes an append in a transaction of its own.
+// alone makes an append in a transaction of its own. Only half of the connections may be busy so: it may wait for somebody
+// else's lock, and the others must go on meanwhile. One that gets none of them in the time that it may wait is ErrBusy.
 func (l *Log) alone(ctx context.Context, r *request) error {
+	slow := time.NewTimer(l.db.options.LockWait)
+	defer slow.Stop()
+	select {
+	case l.db.lonely <- struct{}{}:
+		defer func() { <-l.db.lonely }()
+	case <-slow.C:
+		return fmt.Errorf("pglog: %s: append: %w: too many others wait for transactions of somebody else's; try again", l.db.address, eventlog.ErrBusy)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	// What was sent is seen to its end: cut short, nobody would know what became of it.
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), sendTime)
 	defer cancel()

@@ -57,10 +57,12 @@ func randomSettings(t *testing.T, usual time.Duration) (seed uint64, during time
 func TestG1_G2_RandomWriters(t *testing.T) {
 	seed, during := randomSettings(t, 12*time.Second)
 	l := newCrowd(t, newServer(t), seed, nil)
+	if !testing.Short() {
+		l.least = 1001
+	}
 	l.run(during)
-	// Machines differ, and so does what else they do.
-	if least := int64(min(1000, 80*during.Seconds())); l.givenUp < least {
-		t.Errorf("%d gaps were given up during the load, fewer than %d: it shows little", l.givenUp, least)
+	if l.givenUp < l.least {
+		t.Errorf("%d gaps were given up during the load, fewer than %d: it shows little", l.givenUp, l.least)
 	}
 	t.Log(l.summary())
 }
@@ -129,7 +131,8 @@ type crowd struct {
 	foreign   int     // events that are no attempts
 	spared    []int32 // connections that are not killed
 	beforeEnd func()  // when writers have stopped
-	givenUp   int64
+	givenUp   int64   // gaps, while writers wrote
+	least     int64   // of them; the load goes on for up to four times as long until there are
 }
 
 // An attempt is an event that somebody tried to append.
@@ -223,8 +226,10 @@ func (l *crowd) run(during time.Duration) {
 	for i, log := range l.logs {
 		reading.Go(func() { read[i] = l.follow(log, done) })
 	}
-	_ = pause(l.ctx, during)
-	l.givenUp = l.countGivenUp()
+	for n := 0; n < 4 && (n == 0 || l.givenUp < l.least); n++ { // on a machine that has much else to do
+		_ = pause(l.ctx, during)
+		l.givenUp = l.countGivenUp()
+	}
 	close(l.stopped)
 	writing.Wait()
 	others.Wait()

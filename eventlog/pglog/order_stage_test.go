@@ -210,7 +210,7 @@ func (a *actor) tryWrites(writes ...eventlog.Write) error {
 			}
 			return err
 		}
-		if sqlState(err) != "ENS03" || a.conn.PgConn().TxStatus() != 'I' || attempt == 10 {
+		if !again(err) || a.conn.PgConn().TxStatus() != 'I' || attempt == 10 {
 			return err
 		}
 	}

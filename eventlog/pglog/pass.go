@@ -16,20 +16,27 @@ type passes struct {
 	mu      sync.Mutex
 	next    *passing // that begins when the present one has ended, or now
 	running bool
-	unable  bool // may not make passes: what others number is all that is seen
+	rested  time.Time // when a pass may begin for which nobody waits
+	unable  bool      // may not make passes: what others number is all that is seen
 }
 
 // passing is a pass that somebody waits for.
 type passing struct {
-	over chan struct{}
-	err  error
+	over    chan struct{}
+	err     error
+	awaited bool
+	asked   chan struct{} // closed when it is awaited
 }
+
+// longestRest bounds how long passes rest between two for which nobody waits. They do so for as long as the last one took,
+// so that under load one numbers the events of several commits.
+const longestRest = 5 * time.Millisecond
 
 // pass returns when a pass that began after the call has ended. Where none can be made, on a standby or without the right
 // to, it returns at once.
 func (d *Database) pass(ctx context.Context) error {
 	d.isStandby(ctx)
-	p := d.passes.ask()
+	p := d.passes.ask(true)
 	if p == nil {
 		return nil
 	}
@@ -42,16 +49,20 @@ func (d *Database) pass(ctx context.Context) error {
 }
 
 // nudge has a pass made, soon, without waiting for it.
-func (s *passes) nudge() { s.ask() }
+func (s *passes) nudge() { s.ask(false) }
 
-func (s *passes) ask() *passing {
+func (s *passes) ask(awaited bool) *passing {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.unable || s.db.standby.Load() {
 		return nil
 	}
 	if s.next == nil {
-		s.next = &passing{over: make(chan struct{})}
+		s.next = &passing{over: make(chan struct{}), asked: make(chan struct{})}
+	}
+	if awaited && !s.next.awaited {
+		s.next.awaited = true
+		close(s.next.asked)
 	}
 	if !s.running {
 		s.running = true
@@ -71,13 +82,25 @@ func (s *passes) run() {
 	for {
 		s.mu.Lock()
 		p := s.next
+		if p != nil && !p.awaited && s.db.ending.Err() == nil {
+			if rest := time.Until(s.rested); rest > 0 {
+				s.mu.Unlock()
+				s.rest(p, rest)
+				continue
+			}
+		}
 		s.next = nil
 		s.running = p != nil
 		s.mu.Unlock()
 		if p == nil {
 			return
 		}
+		began := time.Now()
 		p.err = s.db.makePass(s.db.ending)
+		ended := time.Now()
+		s.mu.Lock()
+		s.rested = ended.Add(min(ended.Sub(began), longestRest))
+		s.mu.Unlock()
 		if s.db.cannotPass(p.err) {
 			s.mu.Lock()
 			s.unable = true
@@ -86,6 +109,17 @@ func (s *passes) run() {
 			p.err = nil
 		}
 		close(p.over)
+	}
+}
+
+// rest lets some time pass, unless somebody begins to wait for the next pass.
+func (s *passes) rest(next *passing, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-next.asked:
+	case <-s.db.ending.Done():
 	}
 }
 

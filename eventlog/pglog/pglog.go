@@ -87,6 +87,7 @@ type Database struct {
 	stats   counters
 
 	appendText string
+	lonely     chan struct{} // a place for each append that is made alone
 
 	// What is known about the server.
 	server   server

@@ -2,6 +2,7 @@
 //
 //	go run ./examples/catering
 //	go run ./examples/catering -store documents -dir catering
+//	go run ./examples/catering -address postgres://user@host/database
 //
 // It records what people answered in the first week of March 2026, lets the process run over it by the replay clock, in
 // which 48 hours pass in no time, and tells what became of each order.
@@ -16,36 +17,49 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 
 	"github.com/ensue-io/ensue"
+	"github.com/ensue-io/ensue/examples/internal/where"
 )
 
 func main() {
-	dir := flag.String("dir", "", "the folder in which the log is kept; a temporary one, removed at the end, if it is not given")
+	logs := where.Add(flag.CommandLine, "`folder` in which each store has a log of its own; without an address, a temporary one that is removed at the end")
 	store := flag.String("store", "streams", "how the process keeps its state: streams, documents or folded")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, os.Stdout, *dir, *store); err != nil {
+	address, err := logs.Address(os.Getenv)
+	if err == nil {
+		err = run(ctx, os.Stdout, address, *store)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "catering:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, out io.Writer, dir, store string) (err error) {
+func run(ctx context.Context, out io.Writer, address, store string) (err error) {
 	kept, ok := stores[store]
 	if !ok {
 		return fmt.Errorf("there is no store %q; take streams, documents or folded", store)
 	}
-	if dir == "" {
-		if dir, err = os.MkdirTemp("", "catering-"); err != nil {
-			return err
+	if address == "" {
+		dir, wrong := os.MkdirTemp("", "catering-")
+		if wrong != nil {
+			return wrong
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	} else if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
+		address = where.Folder(dir)
 	}
-	app, err := ensue.Open(ctx, filepath.Join(dir, store+".db"), catering(), ensue.Options{
+	// What one store keeps, another doesn't read: in a folder, each has a file of its own.
+	if strings.HasSuffix(address, "/") || strings.HasSuffix(address, string(filepath.Separator)) {
+		if err := os.MkdirAll(address, 0o700); err != nil {
+			return err
+		}
+		address = filepath.Join(address, store+".db")
+	}
+	app, err := ensue.Open(ctx, address, catering(), ensue.Options{
 		Replay:    true,
 		Processes: map[string]ensue.ProcessOptions{CateringMatch.Name(): {Store: kept}},
 	})

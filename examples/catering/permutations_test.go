@@ -17,6 +17,7 @@ import (
 	"github.com/ensue-io/ensue/event"
 	"github.com/ensue-io/ensue/eventlog"
 	"github.com/ensue-io/ensue/examples/catering/domain"
+	"github.com/ensue-io/ensue/internal/pgtest"
 	"github.com/ensue-io/ensue/process"
 )
 
@@ -127,8 +128,25 @@ func TestEveryOrderOfInputsHasTheSameOutcomeInEveryStore(t *testing.T) {
 		}
 	}
 	ids := slices.Sorted(maps.Keys(want))
+	var short, decided []string // of those with two days of silence and those without, enough for a server
+	for _, id := range ids {
+		switch wait := strings.Contains(id, "w"); {
+		case wait:
+			short = append(short, id)
+		case strings.Contains(id, "d"):
+			decided = append(decided, id)
+		}
+	}
 	for store := range stores {
-		t.Run(store+", replayed", func(t *testing.T) { compare(t, want, replay(t, store, ids)) })
+		t.Run(store+", replayed", func(t *testing.T) { compare(t, want, replay(t, store, "memory:", ids)) })
+		t.Run(store+", replayed on PostgreSQL", func(t *testing.T) {
+			t.Parallel()
+			compareThese(t, short, want, replay(t, store, pgtest.Database(t), short))
+		})
+		t.Run(store+", live on PostgreSQL", func(t *testing.T) { // whose clock waits for no two days
+			t.Parallel()
+			compareThese(t, decided, want, liveAtOnce(t, store, pgtest.Database(t), decided))
+		})
 		t.Run(store+", live", func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { compare(t, want, live(t, store, "memory:", ids)) })
 		})
@@ -140,6 +158,13 @@ func TestTwoDaysOnAFile(t *testing.T) {
 	want := map[string]outcome{"cst": expected("cst"), "tcws": expected("tcws"), "wcst": expected("wcst"), "csd": expected("csd")}
 	file := t.TempDir() + "/orders.db"
 	synctest.Test(t, func(t *testing.T) { compare(t, want, live(t, "streams", file, slices.Sorted(maps.Keys(want)))) })
+}
+
+func compareThese(t *testing.T, ids []string, want, got map[string]outcome) {
+	t.Helper()
+	for _, id := range ids {
+		compare(t, map[string]outcome{id: want[id]}, got)
+	}
 }
 
 func compare(t *testing.T, want, got map[string]outcome) {
@@ -182,9 +207,9 @@ func happen(t *testing.T, app *ensue.App, h happening, at time.Time) {
 }
 
 // replay records everything first and then runs the process over it.
-func replay(t *testing.T, store string, ids []string) map[string]outcome {
+func replay(t *testing.T, store, address string, ids []string) map[string]outcome {
 	t.Helper()
-	app := open(t, "memory:", store, ensue.Options{Replay: true})
+	app := open(t, address, store, ensue.Options{Replay: true})
 	place(t, app, ids, monday)
 	for _, h := range schedule(ids) {
 		happen(t, app, h, monday.Add(h.after))
@@ -218,6 +243,27 @@ func live(t *testing.T, store, address string, ids []string) map[string]outcome 
 	<-time.After(time.Until(start.Add(patience + 12*time.Hour)))
 	idle(t, app)
 	run()
+	<-done
+	return outcomes(t, app, store, ids)
+}
+
+// liveAtOnce lets everything happen one after the other while the process runs, whatever the clock says.
+func liveAtOnce(t *testing.T, store, address string, ids []string) map[string]outcome {
+	t.Helper()
+	app := open(t, address, store, ensue.Options{})
+	place(t, app, ids, time.Time{})
+	stop, done := begin(t, app)
+	for n, h := range schedule(ids) {
+		happen(t, app, h, time.Time{})
+		if n%100 == 99 { // started anew, it finds each instance as its store kept it
+			idle(t, app)
+			stop()
+			<-done
+			stop, done = begin(t, app)
+		}
+	}
+	idle(t, app)
+	stop()
 	<-done
 	return outcomes(t, app, store, ids)
 }
@@ -295,10 +341,20 @@ func outcomes(t *testing.T, app *ensue.App, store string, ids []string) map[stri
 	return all
 }
 
+func inMemoryAndPostgres(t *testing.T, test func(t *testing.T, address string)) {
+	t.Run("memory", func(t *testing.T) { test(t, "memory:") })
+	t.Run("postgres", func(t *testing.T) { test(t, pgtest.Database(t)) })
+}
+
 // What "folded" claims: the state stands nowhere but in the orders' streams, and is folded up to what the process has
 // taken there, not up to what is there.
 func TestFoldedKeepsNoState(t *testing.T) {
-	app := open(t, "memory:", "folded", ensue.Options{})
+	inMemoryAndPostgres(t, foldedKeepsNoState)
+}
+
+func foldedKeepsNoState(t *testing.T, address string) {
+	app := open(t, address, "folded", ensue.Options{})
+	defer app.Close()
 	place(t, app, []string{"cst"}, time.Time{})
 	all := schedule([]string{"cst"})
 	happen(t, app, all[0], time.Time{})
@@ -324,7 +380,12 @@ func TestFoldedKeepsNoState(t *testing.T) {
 
 // What "streams" claims: an instance's stream is made of links to the order's events.
 func TestStreamsAreLinks(t *testing.T) {
-	app := open(t, "memory:", "streams", ensue.Options{})
+	inMemoryAndPostgres(t, streamsAreLinks)
+}
+
+func streamsAreLinks(t *testing.T, address string) {
+	app := open(t, address, "streams", ensue.Options{})
+	defer app.Close()
 	place(t, app, []string{"cs"}, time.Time{})
 	for _, h := range schedule([]string{"cs"}) {
 		happen(t, app, h, time.Time{})

@@ -2,6 +2,7 @@
 //
 //	go run ./examples/conference
 //	go run ./examples/conference -dir /tmp/conference
+//	go run ./examples/conference -address postgres://user@host/database
 //
 // Five buyers place their orders, and each story ends in another way. What happened is printed from the modules' logs.
 // The same shop with a thousand buyers is `go run ./cmd/ensue demo`.
@@ -27,18 +28,19 @@ import (
 	"github.com/ensue-io/ensue/examples/conference/domain/payments"
 	"github.com/ensue-io/ensue/examples/conference/domain/seats"
 	"github.com/ensue-io/ensue/examples/conference/shop"
+	"github.com/ensue-io/ensue/examples/internal/where"
 )
 
 func main() {
-	dir := flag.String("dir", "", "a new folder in which the logs are kept, a file for each module; in memory, if it is not given")
+	logs := where.Add(flag.CommandLine, "new `folder` in which the logs are kept, a file for each module; without an address, they are in memory")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	address := "memory:"
-	if *dir != "" {
-		address = *dir + "/"
+	address, err := logs.Address(os.Getenv)
+	if err == nil {
+		err = run(ctx, os.Stdout, cmp.Or(address, "memory:"), time.Second)
 	}
-	if err := run(ctx, os.Stdout, address); err != nil {
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "conference:", err)
 		os.Exit(1)
 	}
@@ -62,8 +64,8 @@ var stories = []story{
 	{title: "Eva wants more than there is", order: "eva", seats: 20, answer: pay},
 }
 
-func run(ctx context.Context, out io.Writer, address string) (err error) {
-	app, err := ensue.Open(ctx, address, shop.Parts(shop.Config{PaymentTime: time.Second, Mailer: &shop.Letters{}})...)
+func run(ctx context.Context, out io.Writer, address string, payment time.Duration) (err error) {
+	app, err := ensue.Open(ctx, address, shop.Parts(shop.Config{PaymentTime: payment, Mailer: &shop.Letters{}})...)
 	if err != nil {
 		return err
 	}

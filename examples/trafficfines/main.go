@@ -2,6 +2,7 @@
 // authority, and reports what it led to.
 //
 //	go run ./examples/trafficfines -data DATA -dir DIR
+//	go run ./examples/trafficfines -data DATA -address postgres://user@host/database
 package main
 
 import (

@@ -148,8 +148,13 @@ DECLARE
   filled_in integer[];                 -- modules
   fresh    bigint[];                  -- visible above the frontier
   fresh_in integer[];
-  moved    integer[];                 -- modules that got events, and where they end now
+  moved    integer[];                 -- modules that get events, and where they ended
   heads    bigint[];
+  one      integer;
+  last     bigint;
+  last_recorded timestamptz;
+  moment   timestamptz;
+  added    bigint;
   news     text;
   ended    boolean;                   -- whether anything may have happened to gaps
   mine     xid8;
@@ -183,8 +188,10 @@ BEGIN
     RAISE EXCEPTION 'the sequence of insertion numbers stands at %, behind % that was handed out', drawn, frontier
       USING ERRCODE = 'ENS01', HINT = format('If it was restored or set by mistake: SELECT setval(''insertions'', %s)', frontier);
   END IF;
-  by_locks := cardinality(known.gaps) > too_many
-    OR EXISTS (SELECT FROM unnest(known.owners) x WHERE x >= pg_snapshot_xmax(pg_current_snapshot()) OR pg_visible_in_snapshot(x, pg_current_snapshot()));
+  by_locks := cardinality(known.gaps) > too_many;
+  IF NOT by_locks AND cardinality(known.owners) > 0 THEN
+    by_locks := EXISTS (SELECT FROM unnest(known.owners) x WHERE x >= pg_snapshot_xmax(pg_current_snapshot()) OR pg_visible_in_snapshot(x, pg_current_snapshot()));
+  END IF;
   IF by_locks THEN
     WITH held AS MATERIALIZED (SELECT * FROM pg_locks)
     SELECT coalesce(array_agg(i.transactionid::text::bigint), '{}') INTO lockers
@@ -196,7 +203,7 @@ BEGIN
   -- One statement, one snapshot.
   IF cardinality(known.gaps) = 0 AND cardinality(known.groups) = 0 THEN
     SELECT pg_current_snapshot(), f.insertions, f.modules INTO seen, fresh, fresh_in
-      FROM (SELECT array_agg(e.insertion ORDER BY e.insertion) AS insertions, array_agg(e.module ORDER BY e.insertion) AS modules
+      FROM (SELECT array_agg(e.insertion) AS insertions, array_agg(e.module) AS modules
               FROM (SELECT insertion, module FROM events WHERE insertion > frontier ORDER BY insertion LIMIT at_once) e) f;
     IF fresh IS NULL THEN
       RETURN;
@@ -222,7 +229,7 @@ BEGIN
       FROM s,
            (SELECT array_agg(g ORDER BY lower(g)) AS gaps, array_agg(b ORDER BY lower(g)) AS bounds, array_agg(probe ORDER BY lower(g)) AS probed FROM candidates) c,
            (SELECT array_agg(insertion ORDER BY insertion) AS insertions, array_agg(module ORDER BY insertion) AS modules FROM hits) h,
-           (SELECT array_agg(e.insertion ORDER BY e.insertion) AS insertions, array_agg(e.module ORDER BY e.insertion) AS modules
+           (SELECT array_agg(e.insertion) AS insertions, array_agg(e.module) AS modules
               FROM (SELECT insertion, module FROM events WHERE insertion > frontier ORDER BY insertion LIMIT at_once) e) f;
     ended := coalesce(true = ANY (probed), false);
     IF fresh IS NULL AND NOT ended THEN
@@ -237,24 +244,36 @@ BEGIN
   mine := pg_current_xact_id(); -- behind the snapshot, and the transaction had none before
 
   IF filled IS NOT NULL OR fresh IS NOT NULL THEN
-    WITH new AS MATERIALIZED (
-      SELECT n.insertion, n.module, row_number() OVER (PARTITION BY n.module ORDER BY n.o) AS nth
-        FROM unnest(filled || fresh, filled_in || fresh_in) WITH ORDINALITY n(insertion, module, o)),
-    last AS MATERIALIZED (
-      SELECT m.module, l.position, l.recorded FROM (SELECT DISTINCT module FROM new) m
-        LEFT JOIN LATERAL (SELECT position, recorded FROM log WHERE log.module = m.module ORDER BY position DESC LIMIT 1) l ON true),
-    moment AS MATERIALIZED (SELECT greatest(clock_timestamp(), max(recorded)) AS at FROM last),
-    numbered AS (
+    moved := filled_in || fresh_in;
+    IF moved[1] = ALL (moved) THEN
+      moved := moved[1:1];
+    ELSE
+      moved := ARRAY(SELECT DISTINCT m FROM unnest(moved) m ORDER BY m);
+    END IF;
+    moment := clock_timestamp();
+    FOREACH one IN ARRAY moved LOOP
+      SELECT position, recorded INTO last, last_recorded FROM log WHERE log.module = one ORDER BY position DESC LIMIT 1;
+      heads := heads || coalesce(last, 0);
+      moment := greatest(moment, last_recorded);
+    END LOOP;
+    FOR i IN 1 .. cardinality(moved) LOOP
       INSERT INTO log (module, position, insertion, recorded)
-      SELECT new.module, coalesce(last.position, 0) + new.nth, new.insertion, moment.at
-        FROM new JOIN last ON last.module = new.module CROSS JOIN moment ORDER BY new.module, new.nth)
-    SELECT array_agg(m.module), array_agg(m.head), string_agg(m.module || ':' || m.head, ' ') INTO moved, heads, news
-      FROM (SELECT new.module, coalesce(last.position, 0) + max(new.nth) AS head FROM new JOIN last ON last.module = new.module GROUP BY new.module, last.position) m;
-    RETURN QUERY SELECT * FROM unnest(moved, heads);
+      SELECT moved[i], heads[i] + row_number() OVER (ORDER BY n.o), n.insertion, moment
+        FROM unnest(filled || fresh, filled_in || fresh_in) WITH ORDINALITY n(insertion, module, o) WHERE n.module = moved[i];
+      GET DIAGNOSTICS added = ROW_COUNT;
+      module := moved[i]; head := heads[i] + added; RETURN NEXT;
+      news := concat_ws(' ', news, module || ':' || head);
+    END LOOP;
     IF cardinality(fresh) = at_once THEN
       module := -1; head := 0; RETURN NEXT;
     END IF;
-    PERFORM pg_notify('ensue ' || current_schema(), left(news, 7000)); -- wakes up who listens; nothing relies on it
+    IF pg_notification_queue_usage() < 0.5 THEN -- full, because somebody who listens does not take them, it would fail the pass
+      PERFORM pg_notify('ensue ' || current_schema(), left(news, 7000)); -- wakes up who listens; nothing relies on it
+    END IF;
+  END IF;
+
+  IF cardinality(known.gaps) = 0 AND cardinality(known.groups) = 0 AND fresh[cardinality(fresh)] - frontier = cardinality(fresh) THEN
+    RETURN; -- no gaps before, and none between what is fresh
   END IF;
 
   -- What of the gaps is left.
@@ -277,9 +296,6 @@ BEGIN
            bounds || coalesce(array_agg(mine ORDER BY n.number), '{}') INTO gaps, bounds
       FROM (SELECT number, lag(number, 1, frontier) OVER (ORDER BY number) AS before FROM unnest(fresh) number) n
      WHERE n.number > n.before + 1;
-  END IF;
-  IF cardinality(known.gaps) = 0 AND cardinality(known.groups) = 0 AND cardinality(gaps) = 0 THEN
-    RETURN;
   END IF;
 
   SELECT coalesce(array_agg(g), '{}'), coalesce(array_agg(x), '{}') INTO groups, group_owners
@@ -349,6 +365,8 @@ DECLARE
   versions bigint[];         -- and as they come
   added    bigint[];         -- links
   closed_  boolean[];
+  absent   boolean[];
+  locked   integer[];        -- requests whose stream is there, and was passed over
   new_ones boolean;          -- some streams don't exist
   bases    bigint[];         -- of each write: the version before its first event
   l_insertion bigint[];
@@ -361,29 +379,31 @@ DECLARE
   v        bigint;
   inserted bigint[];
   there    integer[];
-  late     integer;
   one      record;
 BEGIN
   codes := array_fill(0, ARRAY[requests]); numbers := array_fill(2147483647, ARRAY[requests]); actuals := array_fill(0::bigint, ARRAY[requests]);
   nothing := set_config('lock_timeout', wait::text, true);
 
   IF n > 0 THEN
+    -- A stream that is not there gets its number here already. The outer rows' order is that of the arrays.
     IF hurried THEN
-      SELECT array_agg(t.stream ORDER BY q.o), array_agg(coalesce(t.version, 0) ORDER BY q.o), array_agg(coalesce(t.closed, false) ORDER BY q.o)
-        INTO ids, versions, closed_
-        FROM unnest(names) WITH ORDINALITY q(name, o)
+      SELECT array_agg(coalesce(t.stream, nextval('streams_stream_seq'))), array_agg(coalesce(t.version, 0)), array_agg(coalesce(t.closed, false)), array_agg(t.stream IS NULL),
+             array_agg(CASE WHEN t.stream IS NULL THEN (SELECT q.r FROM streams WHERE streams.module = in_module AND streams.name = q.name) END)
+        INTO ids, versions, closed_, absent, locked
+        FROM unnest(names, s_request) q(name, r)
         LEFT JOIN LATERAL (SELECT stream, version, closed FROM streams WHERE streams.module = in_module AND streams.name = q.name FOR NO KEY UPDATE SKIP LOCKED) t ON true;
     ELSE
-      SELECT array_agg(t.stream ORDER BY q.o), array_agg(coalesce(t.version, 0) ORDER BY q.o), array_agg(coalesce(t.closed, false) ORDER BY q.o)
-        INTO ids, versions, closed_
-        FROM unnest(names) WITH ORDINALITY q(name, o)
+      SELECT array_agg(coalesce(t.stream, nextval('streams_stream_seq'))), array_agg(coalesce(t.version, 0)), array_agg(coalesce(t.closed, false)), array_agg(t.stream IS NULL)
+        INTO ids, versions, closed_, absent
+        FROM unnest(names) q(name)
         LEFT JOIN LATERAL (SELECT stream, version, closed FROM streams WHERE streams.module = in_module AND streams.name = q.name FOR NO KEY UPDATE) t ON true;
     END IF;
-    new_ones := array_position(ids, NULL) IS NOT NULL;
+    new_ones := true = ANY (absent);
     IF hurried AND new_ones THEN -- or locked by somebody else
-      FOR one IN SELECT q.r FROM unnest(names, s_request, ids) q(name, r, id)
-        CROSS JOIN LATERAL (SELECT FROM streams WHERE streams.module = in_module AND streams.name = q.name OFFSET 0) t WHERE q.id IS NULL LOOP
-        codes[one.r] := 6;
+      FOREACH r IN ARRAY locked LOOP
+        IF r IS NOT NULL THEN
+          codes[r] := 6;
+        END IF;
       END LOOP;
     END IF;
     found_at := versions; firsts := array_fill(0::bigint, ARRAY[cardinality(w_stream)]); lasts := firsts; bases := firsts;
@@ -495,23 +515,18 @@ BEGIN
         USING ERRCODE = 'ENS01', HINT = format('If it was restored or set by mistake: SELECT setval(''insertions'', %s)', (SELECT max(insertion) FROM log));
     END IF;
     IF new_ones THEN
-      WITH made AS (
-        INSERT INTO streams (module, name, version, links)
-        SELECT in_module, q.name, q.v, coalesce(q.l, 0) FROM unnest(names, s_request, ids, versions, added) q(name, r, id, v, l) WHERE q.id IS NULL AND q.v > 0 AND codes[q.r] = 0
-        ON CONFLICT DO NOTHING RETURNING stream, name)
-      SELECT array_agg(coalesce(q.id, made.stream) ORDER BY q.o), count(*) FILTER (WHERE q.id IS NULL AND made.stream IS NULL AND q.v > 0 AND codes[q.r] = 0) INTO ids, late
-        FROM unnest(names, s_request, ids, versions) WITH ORDINALITY q(name, r, id, v, o) LEFT JOIN made ON made.name = q.name;
-      IF late > 0 THEN
-        RAISE EXCEPTION 'somebody else made the stream at the same time' USING ERRCODE = 'ENS03';
-      END IF;
+      -- Who finds that somebody else made it at the same time fails by its unique name.
+      INSERT INTO streams (stream, module, name, version, links) OVERRIDING SYSTEM VALUE
+      SELECT q.id, in_module, q.name, q.v, coalesce(q.l, 0) FROM unnest(names, s_request, ids, absent, versions, added) q(name, r, id, absent, v, l)
+       WHERE q.absent AND q.v > 0 AND codes[q.r] = 0;
     END IF;
-    IF versions <> found_at THEN
+    IF versions <> found_at AND false = ANY (absent) THEN
       UPDATE streams SET version = q.v, links = links + coalesce(q.l, 0) FROM unnest(ids, s_request, found_at, versions, added) q(id, r, old, v, l)
        WHERE streams.stream = q.id AND q.v <> q.old AND q.old > 0 AND codes[q.r] = 0;
       -- A stream without versions may have been closed, or left by a call that was refused.
       IF 0 = ANY (found_at) THEN
-        UPDATE streams SET version = q.v, links = coalesce(q.l, 0) FROM unnest(ids, s_request, found_at, versions, added) q(id, r, old, v, l)
-         WHERE streams.stream = q.id AND q.v <> q.old AND q.old = 0 AND streams.version = 0 AND codes[q.r] = 0;
+        UPDATE streams SET version = q.v, links = coalesce(q.l, 0) FROM unnest(ids, s_request, absent, found_at, versions, added) q(id, r, absent, old, v, l)
+         WHERE streams.stream = q.id AND NOT q.absent AND q.v <> q.old AND q.old = 0 AND codes[q.r] = 0;
       END IF;
     END IF;
     IF cardinality(t_event) > 0 THEN

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -20,20 +21,54 @@ import (
 	"github.com/ensue-io/ensue/examples/conference/domain/payments"
 	"github.com/ensue-io/ensue/examples/conference/domain/seats"
 	"github.com/ensue-io/ensue/examples/conference/shop"
+	"github.com/ensue-io/ensue/internal/pgtest"
 	"github.com/ensue-io/ensue/process"
 )
 
-// counter is a shop in a bubble of virtual time, with somebody who asks things of it.
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+
+// counter is a shop in a bubble of virtual time, or on a server whose clock goes on, with somebody who asks things of it.
 type counter struct {
 	*testing.T
 	app     *ensue.App
 	letters *shop.Letters
-	stop    context.CancelFunc
+	payment time.Duration // what a buyer has
+	server  bool
+	stop    context.CancelFunc // nil while the processes are stopped
 	done    chan error
 }
 
-// shops runs a story in a shop that is kept in memory, and in one on a SQLite file.
+// On a server, the fifteen minutes for a payment are as long as they are; in stories in which they pass, they last a few
+// seconds, and every other time is as much shorter.
+const (
+	quarter      = 15 * time.Minute
+	shortQuarter = 4 * time.Second
+)
+
+// shops runs a story in a shop that is kept in memory, in one on a SQLite file, and in one in PostgreSQL.
 func shops(t *testing.T, story func(c *counter)) {
+	t.Helper()
+	bubbles(t, story)
+	onServer(t, quarter, story)
+}
+
+// shopsWhereTimePasses is shops for stories that wait.
+func shopsWhereTimePasses(t *testing.T, story func(c *counter)) {
+	t.Helper()
+	bubbles(t, story)
+	onServer(t, shortQuarter, story)
+}
+
+func onServer(t *testing.T, payment time.Duration, story func(c *counter)) {
+	t.Helper()
+	t.Run("postgres", func(t *testing.T) {
+		t.Parallel()
+		(&counter{T: t, payment: payment, server: true}).tell(pgtest.Database(t), ensue.Options{}, story)
+	})
+}
+
+// bubbles runs a story that depends on exact times.
+func bubbles(t *testing.T, story func(c *counter)) {
 	t.Helper()
 	for kind, address := range map[string]func(t *testing.T) string{
 		"memory": func(*testing.T) string { return "memory:" },
@@ -42,26 +77,31 @@ func shops(t *testing.T, story func(c *counter)) {
 		t.Run(kind, func(t *testing.T) {
 			address := address(t)
 			synctest.Test(t, func(t *testing.T) {
-				c := &counter{T: t, letters: &shop.Letters{}}
-				app, err := ensue.Open(t.Context(), address, shop.Parts(shop.Config{Mailer: c.letters,
-					Options: ensue.Options{Poll: time.Hour, Lease: time.Hour, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}})...)
-				if err != nil {
-					t.Fatal(err)
-				}
-				c.app = app
-				defer func() {
-					c.pause()
-					if err := app.Close(); err != nil {
-						t.Error(err)
-					}
-				}()
-				c.resume()
-				c.must(seats.OpenSale{Conference: "saga", Capacity: 10})
-				story(c)
-				c.audit()
+				(&counter{T: t}).tell(address, ensue.Options{Poll: time.Hour, Lease: time.Hour}, story)
 			})
 		})
 	}
+}
+
+func (c *counter) tell(address string, o ensue.Options, story func(c *counter)) {
+	c.Helper()
+	c.letters = &shop.Letters{}
+	o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	app, err := ensue.Open(c.Context(), address, shop.Parts(shop.Config{PaymentTime: c.payment, Mailer: c.letters, Options: o})...)
+	if err != nil {
+		c.Fatal(err)
+	}
+	c.app = app
+	defer func() {
+		c.pause()
+		if err := app.Close(); err != nil {
+			c.Error(err)
+		}
+	}()
+	c.resume()
+	c.must(seats.OpenSale{Conference: "saga", Capacity: 10})
+	story(c)
+	c.audit()
 }
 
 // resume runs the processes.
@@ -69,22 +109,47 @@ func (c *counter) resume() {
 	ctx, stop := context.WithCancel(c.Context())
 	c.stop, c.done = stop, make(chan error, 1)
 	go func() { c.done <- c.app.Run(ctx) }()
-	synctest.Wait()
+	c.settle()
 }
 
 // pause stops the processes; commands are handled all the same.
 func (c *counter) pause() {
 	c.Helper()
+	if c.stop == nil {
+		return
+	}
 	c.stop()
+	c.stop = nil
 	if err := <-c.done; err != nil {
 		c.Error(err)
+	}
+}
+
+// settle waits until everything that ensues has ensued.
+func (c *counter) settle() {
+	c.Helper()
+	switch {
+	case !c.server:
+		synctest.Wait()
+	case c.stop != nil:
+		if err := c.app.WaitIdle(c.Context()); err != nil {
+			c.Error(err)
+		}
+	default:
+		// What is appended there is recorded by whoever numbers it next; asking for a head has it numbered. What is numbered
+		// together is recorded at one instant.
+		for _, module := range []string{"orders", "seats", "payments"} {
+			if _, err := c.app.Module(module).Log().Head(c.Context()); err != nil {
+				c.Error(err)
+			}
+		}
 	}
 }
 
 // do asks for something and waits until everything that ensues has ensued. It returns the code of a rejection.
 func (c *counter) do(cmd any, settings ...command.Setting) string {
 	c.Helper()
-	defer synctest.Wait()
+	defer c.settle()
 	_, err := ensue.Do[struct{}](c.Context(), c.app, cmd, settings...)
 	var rejection *command.Rejection
 	if errors.As(err, &rejection) {
@@ -113,12 +178,16 @@ func (c *counter) place(order string, n int) {
 	c.must(orders.Place{Order: order, Conference: "saga", Buyer: "Ada", Seats: n})
 }
 
+// pass lets time pass. On a server, no more passes than a payment has and a little.
 func (c *counter) pass(d time.Duration) {
 	c.Helper()
+	if c.server {
+		d = min(d, quarter+quarter/10) / (quarter / shortQuarter)
+	}
 	if err := consumer.Sleep(c.Context(), d); err != nil {
 		c.Fatal(err)
 	}
-	synctest.Wait()
+	c.settle()
 }
 
 // facts returns the domain events of a module, each as its type's name, of one order or, if it is empty, all.
@@ -230,13 +299,17 @@ func TestBoxOfficeRejects(t *testing.T) {
 }
 
 func TestPaymentTimesOut(t *testing.T) {
-	shops(t, func(c *counter) {
+	shopsWhereTimePasses(t, func(c *counter) {
 		c.place("1", 3)
-		c.pass(15*time.Minute - time.Second)
+		before := quarter - time.Second
+		if c.server {
+			before = 0
+		}
+		c.pass(before)
 		if got := c.closed("1"); got.Outcome != "" {
 			c.Errorf("after less than 15 minutes the order is %s", got.Outcome)
 		}
-		c.pass(time.Second)
+		c.pass(quarter - before)
 		c.story("1", "order-placed order-closed", "seats-reserved seats-released", "payment-requested payment-withdrawn")
 		c.end("1", orders.Closed{Outcome: orders.Expired, Reason: "not paid in time"})
 		if code := c.do(payments.Pay{Payment: "1.1", Card: "visa"}, by("1")); code != "not-payable" {
@@ -286,7 +359,7 @@ func TestPaymentCrosses(t *testing.T) {
 				name = "a payment and then " + tt.name
 			}
 			t.Run(name, func(t *testing.T) {
-				shops(t, func(c *counter) {
+				shopsWhereTimePasses(t, func(c *counter) {
 					c.place("1", 3)
 					c.pause()
 					end, paid := tt.first, "payment-requested payment-received payment-refunded"
@@ -301,7 +374,9 @@ func TestPaymentCrosses(t *testing.T) {
 						c.must(pay, by("1"))
 					}
 					c.resume()
-					c.pass(time.Hour)
+					if !c.server || end.Outcome == orders.Expired { // elsewhere, nothing happens in it
+						c.pass(time.Hour)
+					}
 					c.end("1", end)
 					if end.Outcome == orders.Expired { // what the change costs was asked for, too
 						paid += " payment-requested payment-withdrawn"
@@ -349,7 +424,7 @@ func TestStaleRejectionIsIgnored(t *testing.T) {
 
 // A change that comes when the buyer is asked to pay replaces the reservation and the payment.
 func TestChangeAfterReservation(t *testing.T) {
-	shops(t, func(c *counter) {
+	bubbles(t, func(c *counter) {
 		c.place("1", 3)
 		c.pass(14 * time.Minute)
 		c.must(orders.RequestChange{Order: "1", Seats: 10})

@@ -3,17 +3,20 @@ package main
 import (
 	"cmp"
 	"os"
+	"path/filepath"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/ensue-io/ensue/examples/trafficfines/dataset"
+	"github.com/ensue-io/ensue/internal/pgtest"
 )
 
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == workerArgument {
 		main()
 	}
-	os.Exit(m.Run())
+	os.Exit(pgtest.Main(m))
 }
 
 // Killed again and again, in the import and behind it, the program comes to the same end (G5, G6, G7, G8).
@@ -23,18 +26,45 @@ func TestKilledAtRandomMoments(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := torture{data: os.Getenv("ENSUE_FINES_CRASH"), dir: t.TempDir(), kills: kills, imports: max(2, kills/5), seed: 1, out: t.Output()}
+	t.Run("sqlite", func(t *testing.T) { killedAtRandomMoments(t, "", 3000, kills) })
+	t.Run("postgres", func(t *testing.T) { killedAtRandomMoments(t, pgtest.Database(t), 800, max(4, kills/2)) })
+}
+
+func killedAtRandomMoments(t *testing.T, address string, cases, kills int) {
+	t.Helper()
+	x := torture{data: os.Getenv("ENSUE_FINES_CRASH"), dir: t.TempDir(), address: address, kills: kills, imports: max(2, kills/5), seed: 1, out: t.Output()}
 	if x.data == "" {
-		x.data, x.batch, x.verify = t.TempDir(), 64, true
-		cases := 3000
-		if raced {
-			cases = 1000
-		}
-		if err := dataset.Generate(x.data, cases, 77); err != nil {
-			t.Fatal(err)
-		}
+		x.data, x.batch, x.verify = madeUp(t, cases), 64, true
 	}
 	if err := x.run(t.Context()); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func madeUp(t *testing.T, cases int) string {
+	t.Helper()
+	folder := t.TempDir()
+	if raced {
+		cases = min(cases, 1000)
+	}
+	if err := dataset.Generate(folder, cases, 77); err != nil {
+		t.Fatal(err)
+	}
+	return folder
+}
+
+// Three workers share the process. A random one is killed again and again and replaced, and one is stopped for longer than
+// its lease: then it has lost it, writes nothing, and joins again. Everything comes to the same end (G8, G12).
+func TestWorkersAreKilledAndStopped(t *testing.T) {
+	const kills = 3
+	x := torture{data: madeUp(t, 800), dir: t.TempDir(), address: pgtest.Database(t), kills: kills, batch: 16, seed: 1, out: t.Output(),
+		workers: 3, every: 400 * time.Millisecond, lease: 1500 * time.Millisecond, pace: 4 * time.Millisecond}
+	err := x.run(t.Context())
+	if x.killed < kills {
+		t.Errorf("%d workers were killed before the end, not %d", x.killed, kills)
+	}
+	if err != nil || t.Failed() {
+		text, _ := os.ReadFile(filepath.Join(x.dir, "workers.log")) // it helps if it is there
+		t.Fatalf("%v\n%s", err, text)
 	}
 }

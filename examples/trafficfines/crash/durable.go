@@ -12,7 +12,7 @@ import (
 	"github.com/ensue-io/ensue/process"
 )
 
-// durable is what the files of a killed program hold.
+// durable is what the logs of a killed program hold.
 type durable struct {
 	Imported int64 // events, in the four source modules
 	Complete bool  // all four are sealed
@@ -33,9 +33,9 @@ func (d durable) fellFrom(before durable) error {
 	return nil
 }
 
-// readDurable reads the files of a folder, which nobody has open. Verify is to look for contradictions in them, too.
-func readDurable(ctx context.Context, dir string, verify bool) (d durable, err error) {
-	f, err := report.Open(ctx, dir)
+// readDurable reads the logs at an address, which nobody has open. Verify is to look for contradictions in them, too.
+func readDurable(ctx context.Context, address string, verify bool) (d durable, err error) {
+	f, err := report.Open(ctx, address)
 	if err != nil {
 		return d, err
 	}

@@ -21,11 +21,16 @@ import (
 // torture is a program's life with many ends.
 type torture struct {
 	data, dir      string
-	kills, imports int // in all; of these in the import
+	address        string // of the logs of the runs that are killed; a folder in dir if it is empty
+	kills, imports int    // in all; of these in the import
 	batch          int
 	seed           uint64
 	verify         bool // look for contradictions after every kill, not only at the end
 	out            io.Writer
+
+	workers            int // that share the process
+	killed             int // of them
+	every, lease, pace time.Duration
 }
 
 // mostWork is how many inputs all runs together may take, against those of an undisturbed run: what was not committed
@@ -45,14 +50,37 @@ func (t *torture) run(ctx context.Context) (err error) {
 	if t.imports = cmp.Or(t.imports, t.kills/4); t.data == "" || t.kills < 2 || t.imports >= t.kills {
 		return errors.New("name the folder with the recorded fines by -data, and at least two -kills, not all of them -imports")
 	}
+	database := strings.Contains(t.address, "://")
+	if t.dir == "" && t.address != "" && !database {
+		t.dir, t.address = t.address, ""
+	}
 	if t.dir == "" {
 		if t.dir, err = os.MkdirTemp("", "trafficfines-crash-"); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, os.RemoveAll(t.dir)) }()
+		defer func() {
+			if err == nil { // else there is something to look at
+				err = os.RemoveAll(t.dir)
+			}
+		}()
 	}
+	if t.workers > 1 {
+		if !database {
+			return errors.New("several workers need the address of a database: -address postgres://…")
+		}
+		expected, err := t.expectedFigures(ctx)
+		if err != nil {
+			return err
+		}
+		s := sharing{data: t.data, address: t.address, dir: t.dir, workers: t.workers, kills: t.kills, every: t.every, lease: t.lease,
+			pace: t.pace, batch: t.batch, random: rand.New(rand.NewPCG(t.seed, 9)), out: t.out} // #nosec G404 -- meant to be repeatable
+		err = s.run(ctx, expected)
+		t.killed = s.killed
+		return err
+	}
+	t.address = cmp.Or(t.address, filepath.Join(t.dir, "killed")+string(filepath.Separator))
 	began := time.Now()
-	undisturbed, err := t.live(ctx, "undisturbed", nil)
+	undisturbed, err := t.live(ctx, filepath.Join(t.dir, "undisturbed")+string(filepath.Separator), nil)
 	if err != nil {
 		return err
 	}
@@ -69,14 +97,14 @@ func (t *torture) run(ctx context.Context) (err error) {
 		if m.inputs > 0 { // counted over all runs; the worker counts its own
 			m.inputs = max(1, m.inputs-before.Inputs)
 		}
-		l, err := t.live(ctx, "killed", &m)
+		l, err := t.live(ctx, t.address, &m)
 		if err != nil {
 			return err
 		}
 		if !l.killed {
 			return fmt.Errorf("the program ended before kill %d, at %+v, came", n+1, m)
 		}
-		now, err := readDurable(ctx, filepath.Join(t.dir, "killed"), t.verify)
+		now, err := readDurable(ctx, t.address, t.verify)
 		if err != nil {
 			return fmt.Errorf("after kill %d: %w", n+1, err)
 		}
@@ -89,12 +117,12 @@ func (t *torture) run(ctx context.Context) (err error) {
 		}
 		work += l.handled() + perLine
 	}
-	last, err := t.live(ctx, "killed", nil)
+	last, err := t.live(ctx, t.address, nil)
 	if err != nil {
 		return err
 	}
 	work += last.handled()
-	now, err := readDurable(ctx, filepath.Join(t.dir, "killed"), true)
+	now, err := readDurable(ctx, t.address, true)
 	if err := cmp.Or(err, now.fellFrom(before)); err != nil {
 		return fmt.Errorf("at the end: %w", err)
 	}
@@ -132,17 +160,18 @@ func (t *torture) moments(random *rand.Rand, undisturbed life) []moment {
 	return append(in, after...)
 }
 
-// live lets a worker run on a folder, to its end or to its moment.
-func (t *torture) live(ctx context.Context, folder string, m *moment) (l life, err error) {
+// live lets a worker run on logs, to its end or to its moment.
+func (t *torture) live(ctx context.Context, address string, m *moment) (l life, err error) {
 	self, err := os.Executable()
 	if err != nil {
 		return l, err
 	}
-	args := []string{workerArgument, "-data", t.data, "-dir", filepath.Join(t.dir, folder), "-batch", fmt.Sprint(t.batch)}
+	args := []string{workerArgument, "-data", t.data, "-batch", fmt.Sprint(t.batch)}
 	if m != nil {
 		args = append(args, "-kill", "-events", fmt.Sprint(m.events), "-inputs", fmt.Sprint(m.inputs), "-delay", m.delay.String())
 	}
-	cmd := exec.CommandContext(ctx, self, args...) // #nosec G204 -- this very program
+	cmd := exec.CommandContext(ctx, self, args...)              // #nosec G204 -- this very program
+	cmd.Env = append(os.Environ(), addressVariable+"="+address) // where a password is seen by fewer
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

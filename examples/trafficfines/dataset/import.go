@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/ensue-io/ensue"
+	"github.com/ensue-io/ensue/consumer"
 	"github.com/ensue-io/ensue/event"
 	"github.com/ensue-io/ensue/eventlog"
 	"github.com/ensue-io/ensue/process"
@@ -14,9 +15,9 @@ import (
 // perAppend is how many events are appended in one call: enough for the wait for the medium not to matter.
 const perAppend = 1000
 
-// Import appends a module's events to its log, in the order of the file, and seals the log. An import that was
-// interrupted goes on where it stopped: before the seal nobody else writes to the log, so its head is the number of
-// events that are there. Progress, if not nil, is told how many that are.
+// Import appends a module's events to its log, in the order of the file, and seals the log. Of several programs one at a
+// time does it, under a lease. An import that was interrupted goes on where it stopped: before the seal nobody else writes
+// to the log, so its head is the number of events that are there. Progress, if not nil, is told how many that are.
 func Import(ctx context.Context, folder string, m *ensue.OpenModule, progress func(events int)) error {
 	if progress == nil {
 		progress = func(int) {}
@@ -25,12 +26,29 @@ func Import(ctx context.Context, folder string, m *ensue.OpenModule, progress fu
 	if err != nil {
 		return fmt.Errorf("import %s: %w", m.Name(), err)
 	}
-	if sealed {
-		progress(int(seal.Position)) // #nosec G115 -- counts events
-		return compareFirst(ctx, folder, m)
+	if !sealed {
+		if err := importUnderLease(ctx, folder, m, progress); err != nil {
+			return fmt.Errorf("import %s: %w", m.Name(), err)
+		}
+		return nil
 	}
-	if err := resume(ctx, folder, m, progress); err != nil {
-		return fmt.Errorf("import %s: %w", m.Name(), err)
+	progress(int(seal.Position)) // #nosec G115 -- counts events
+	return compareFirst(ctx, folder, m)
+}
+
+func importUnderLease(ctx context.Context, folder string, m *ensue.OpenModule, progress func(int)) (err error) {
+	lease, err := consumer.Acquire(ctx, m.Log(), "import", consumer.LeaseOptions{})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lease.Release(context.WithoutCancel(ctx))) }()
+	// Whoever had the lease before may have come to the end.
+	if seal, sealed, err := process.ReadSeal(ctx, m.Log()); err != nil || sealed {
+		progress(int(seal.Position)) // #nosec G115 -- counts events
+		return err
+	}
+	if err := resume(ctx, folder, m, lease, progress); err != nil {
+		return err
 	}
 	return m.Seal(ctx)
 }
@@ -57,7 +75,7 @@ func compareFirst(ctx context.Context, folder string, m *ensue.OpenModule) error
 	return nil
 }
 
-func resume(ctx context.Context, folder string, m *ensue.OpenModule, progress func(int)) error {
+func resume(ctx context.Context, folder string, m *ensue.OpenModule, lease *consumer.Lease, progress func(int)) error {
 	head, last, err := imported(ctx, m.Log())
 	if err != nil {
 		return err
@@ -77,9 +95,11 @@ func resume(ctx context.Context, folder string, m *ensue.OpenModule, progress fu
 		if b.err != nil {
 			return b.err
 		}
-		if _, err := m.Log().Append(ctx, b.writes...); err != nil {
+		done, err := m.Log().Append(ctx, append([]eventlog.Write{lease.Write()}, b.writes...)...)
+		if err != nil {
 			return err
 		}
+		lease.Renewed(done.Results[0].Revision)
 		progress(b.position)
 	}
 	return ctx.Err()

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ensue-io/ensue/examples/internal/where"
 	"github.com/ensue-io/ensue/examples/trafficfines/dataset"
 	"github.com/ensue-io/ensue/examples/trafficfines/domain"
 	"github.com/ensue-io/ensue/examples/trafficfines/report"
@@ -23,7 +24,8 @@ import (
 
 // flags are what the command line says.
 type flags struct {
-	data, dir              string
+	data                   string
+	logs                   *where.Logs
 	json, stats, check     bool
 	cpuProfile, memProfile string
 	generate               string
@@ -35,10 +37,12 @@ type flags struct {
 const usage = `trafficfines runs thirteen years of traffic fines through a process, and reports what it led to.
 
   go run ./examples/trafficfines -data DATA -dir DIR [--json]
+  go run ./examples/trafficfines -data DATA -address postgres://user@host/database [--json]
   go run ./examples/trafficfines -generate DATA -cases 1000 -seed 1
 
-DATA holds registry.csv.gz, post.csv.gz, payments.csv.gz and appeals.csv.gz. DIR gets a file for each module; running
-again on it goes on where the last run stopped, and changes nothing after one that finished.
+DATA holds registry.csv.gz, post.csv.gz, payments.csv.gz and appeals.csv.gz. DIR gets a file for each module. Running
+again on the same logs goes on where the last run stopped, and changes nothing after one that finished. Several programs
+that run on one address at a time share the work.
 
 `
 
@@ -67,7 +71,7 @@ func parseFlags(args []string, stderr io.Writer) (*flags, error) {
 		set.PrintDefaults()
 	}
 	set.StringVar(&f.data, "data", "", "`folder` with the recorded fines; not needed once they are imported")
-	set.StringVar(&f.dir, "dir", "", "`folder` of the modules' files; a new temporary one if it is not given")
+	f.logs = where.Add(set, "`folder` of the modules' files; without an address, a new temporary one")
 	set.BoolVar(&f.json, "json", false, "print the figures as a JSON object")
 	set.BoolVar(&f.check, "check", false, "compare the figures with expected.json in the -data folder")
 	set.BoolVar(&f.stats, "stats", false, "print what the run took, also with --json")
@@ -96,14 +100,20 @@ func (f *flags) run(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	if f.generate != "" {
 		return dataset.Generate(f.generate, f.cases, f.seed)
 	}
-	if f.data == "" && f.dir == "" {
+	address, err := f.logs.Address(os.Getenv)
+	if err != nil {
+		return err
+	}
+	if f.data == "" && address == "" {
 		return errors.New("name the folder with the recorded fines by -data, or make some up first: -generate DATA")
 	}
-	if f.dir == "" {
-		if f.dir, err = os.MkdirTemp("", "trafficfines-"); err != nil {
+	if address == "" {
+		dir, err := os.MkdirTemp("", "trafficfines-")
+		if err != nil {
 			return err
 		}
-		fmt.Fprintln(stderr, "the modules' files are in", f.dir)
+		fmt.Fprintln(stderr, "the modules' files are in", dir)
+		address = where.Folder(dir)
 	}
 	if f.cpuProfile != "" {
 		out, err := os.Create(f.cpuProfile)
@@ -122,7 +132,7 @@ func (f *flags) run(ctx context.Context, stdout, stderr io.Writer) (err error) {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(memoryLimit)
 	}
-	c := Config{Data: f.data, Dir: f.dir, Tell: tell, Logger: slog.New(slog.NewTextHandler(stderr, nil))}
+	c := Config{Data: f.data, Address: address, Tell: tell, Logger: slog.New(slog.NewTextHandler(stderr, nil))}
 	if f.panicAt != "" {
 		c.Watch = func(_ domain.Fine, do *process.Step) {
 			if do.Instance() == f.panicAt {

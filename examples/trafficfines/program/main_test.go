@@ -10,8 +10,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/ensue-io/ensue/examples/internal/where"
 	"github.com/ensue-io/ensue/examples/trafficfines/program"
 	"github.com/ensue-io/ensue/examples/trafficfines/report"
+	"github.com/ensue-io/ensue/internal/pgtest"
 )
 
 // keys are those of the object that says what is expected of the recorded fines.
@@ -27,11 +29,21 @@ func call(t *testing.T, args ...string) (code int, stdout, stderr string) {
 }
 
 func TestCommandLine(t *testing.T) {
-	data, dir := filepath.Join(t.TempDir(), "data"), filepath.Join(t.TempDir(), "files")
+	commandLine(t, "-dir", filepath.Join(t.TempDir(), "files"))
+}
+
+func TestCommandLineWithADatabase(t *testing.T) {
+	commandLine(t, "-address", pgtest.Database(t))
+}
+
+func commandLine(t *testing.T, logs ...string) {
+	t.Helper()
+	t.Setenv(where.Variable, "")
+	data := filepath.Join(t.TempDir(), "data")
 	if code, _, stderr := call(t, "-generate", data, "-cases", "40", "-seed", "9"); code != 0 {
 		t.Fatal(stderr)
 	}
-	code, stdout, stderr := call(t, "-data", data, "-dir", dir, "--json", "-check")
+	code, stdout, stderr := call(t, append(logs, "-data", data, "--json", "-check")...)
 	if code != 0 || !strings.Contains(stderr, "nothing to compare with") {
 		t.Fatalf("%d: %s", code, stderr)
 	}
@@ -52,7 +64,7 @@ func TestCommandLine(t *testing.T) {
 	if err := os.WriteFile(expected, []byte(stdout), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	code, stdout, stderr = call(t, "-data", data, "-dir", dir, "-check")
+	code, stdout, stderr = call(t, append(logs, "-data", data, "-check")...)
 	if code != 0 || !strings.Contains(stdout, "unpaid_open") || !strings.Contains(stderr, "every figure is as expected") || !strings.Contains(stderr, "0 inputs taken") {
 		t.Errorf("%d: %s\n%s", code, stdout, stderr)
 	}
@@ -65,12 +77,13 @@ func TestCommandLine(t *testing.T) {
 	if err := os.WriteFile(expected, text, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, _, stderr = call(t, "-data", data, "-dir", dir, "--json", "-check"); code != 1 || !strings.Contains(stderr, "penalties: ") {
+	if code, _, stderr = call(t, append(logs, "-data", data, "--json", "-check")...); code != 1 || !strings.Contains(stderr, "penalties: ") {
 		t.Errorf("%d: %s", code, stderr)
 	}
 }
 
 func TestCommandLineMistakes(t *testing.T) {
+	t.Setenv(where.Variable, "")
 	for _, c := range []struct {
 		args []string
 		code int
@@ -80,6 +93,7 @@ func TestCommandLineMistakes(t *testing.T) {
 		{[]string{"-dir", t.TempDir()}, 1, "-data"},
 		{[]string{"-data", t.TempDir(), "-dir", t.TempDir()}, 1, ".csv.gz"},
 		{[]string{"-data", t.TempDir(), "x"}, 2, "unexpected argument"},
+		{[]string{"-data", t.TempDir(), "-dir", t.TempDir(), "-address", "fines.db"}, 1, "not both"},
 		{[]string{"-nonsense"}, 2, "-nonsense"},
 		{[]string{"-help"}, 0, "-generate"},
 	} {

@@ -9,7 +9,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,10 +21,10 @@ import (
 	"github.com/ensue-io/ensue/process"
 )
 
-// Config says what is run. Dir is needed, and Data unless everything was imported before.
+// Config says what is run. Address is needed, and Data unless everything was imported before.
 type Config struct {
-	Data string // folder with the four .csv.gz files
-	Dir  string // folder of the five logs; it is made if it does not exist
+	Data    string // folder with the four .csv.gz files
+	Address string // of the five logs, as for ensue.Open; they must outlive the program
 
 	Order   []string             // of the modules, which decides between events of one instant; default authority.Names
 	Options func(*ensue.Options) // may change the engine's options
@@ -88,7 +87,7 @@ func Run(ctx context.Context, c Config) (*report.Report, Stats, error) {
 	if c.Tell != nil {
 		c.Tell(Progress{Phase: Reporting})
 	}
-	r, err := report.Read(ctx, c.Dir)
+	r, err := report.Read(ctx, c.Address)
 	stats.Report, stats.Memory[2] = lap(), mostMemory()
 	return r, stats, err
 }
@@ -105,7 +104,7 @@ func Open(ctx context.Context, c Config) (*ensue.App, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ensue.Open(ctx, c.Dir+string(filepath.Separator), append(parts, options)...)
+	return ensue.Open(ctx, c.Address, append(parts, options)...)
 }
 
 // Import imports all sources, each beside the others.

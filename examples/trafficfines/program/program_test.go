@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -16,6 +18,7 @@ import (
 	"github.com/ensue-io/ensue/examples/trafficfines/domain"
 	"github.com/ensue-io/ensue/examples/trafficfines/program"
 	"github.com/ensue-io/ensue/examples/trafficfines/report"
+	"github.com/ensue-io/ensue/internal/pgtest"
 	"github.com/ensue-io/ensue/process"
 )
 
@@ -29,11 +32,20 @@ func generated(t *testing.T, cases int, seed uint64) string {
 	return folder
 }
 
-// run runs the program on a folder of fines, in a folder of its own unless the configuration names one.
+func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+
+// places runs a test with logs in a folder, and with logs in PostgreSQL.
+func places(t *testing.T, test func(t *testing.T, newAddress func(t *testing.T) string)) {
+	t.Helper()
+	t.Run("sqlite", func(t *testing.T) { test(t, func(t *testing.T) string { return t.TempDir() }) })
+	t.Run("postgres", func(t *testing.T) { test(t, func(t *testing.T) string { return pgtest.Database(t) }) })
+}
+
+// run runs the program on a folder of fines, in a folder of its own unless the configuration names an address.
 func run(t *testing.T, c program.Config) (*report.Report, program.Stats) {
 	t.Helper()
-	if c.Dir == "" {
-		c.Dir = t.TempDir()
+	if c.Address == "" {
+		c.Address = t.TempDir()
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -44,13 +56,13 @@ func run(t *testing.T, c program.Config) (*report.Report, program.Stats) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder, err := report.Open(ctx, c.Dir)
+	logs, err := report.Open(ctx, c.Address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer folder.Close()
-	if err := folder.Verify(ctx); err != nil {
-		t.Fatal("the files contradict themselves: ", err)
+	defer logs.Close()
+	if err := logs.Verify(ctx); err != nil {
+		t.Fatal("the logs contradict themselves: ", err)
 	}
 	return r, stats
 }
@@ -74,17 +86,28 @@ func TestGeneratedFinesEndAsTheOracleSays(t *testing.T) {
 	for seed := range uint64(10) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			t.Parallel()
-			data := generated(t, fewer(300), seed)
-			expected := oracle(t, data)
-			r, stats := run(t, program.Config{Data: data})
-			mustEqual(t, r.Figures, expected)
-			if r.Figures.PenaltiesSHA256 != r.Figures.RecordedSHA256 {
-				t.Error("the process's penalties are not those that were recorded")
-			}
-			if want := int64(expected.Events + expected.Penalties); stats.Engine.Inputs != want || stats.Engine.Duplicates != 0 {
-				t.Errorf("%d inputs were taken, %d of them again; expected %d", stats.Engine.Inputs, stats.Engine.Duplicates, want)
-			}
+			endsAsTheOracleSays(t, t.TempDir(), seed)
 		})
+	}
+	for seed := range uint64(2) {
+		t.Run(fmt.Sprintf("postgres, seed %d", seed), func(t *testing.T) {
+			t.Parallel()
+			endsAsTheOracleSays(t, pgtest.Database(t), seed)
+		})
+	}
+}
+
+func endsAsTheOracleSays(t *testing.T, address string, seed uint64) {
+	t.Helper()
+	data := generated(t, fewer(300), seed)
+	expected := oracle(t, data)
+	r, stats := run(t, program.Config{Data: data, Address: address})
+	mustEqual(t, r.Figures, expected)
+	if r.Figures.PenaltiesSHA256 != r.Figures.RecordedSHA256 {
+		t.Error("the process's penalties are not those that were recorded")
+	}
+	if want := int64(expected.Events + expected.Penalties); stats.Engine.Inputs != want || stats.Engine.Duplicates != 0 {
+		t.Errorf("%d inputs were taken, %d of them again; expected %d", stats.Engine.Inputs, stats.Engine.Duplicates, want)
 	}
 }
 
@@ -97,12 +120,16 @@ func TestEveryOrderOfTheModules(t *testing.T) {
 	if len(orders) != 24 {
 		t.Fatalf("%d orders", len(orders))
 	}
-	for _, order := range orders {
-		t.Run(strings.Join(order, ","), func(t *testing.T) {
+	for n, order := range orders {
+		test := func(t *testing.T, address string) {
 			t.Parallel()
-			r, _ := run(t, program.Config{Data: data, Order: append(order, authority.Collections)})
+			r, _ := run(t, program.Config{Data: data, Address: address, Order: append(slices.Clone(order), authority.Collections)})
 			mustEqual(t, r.Figures, expected)
-		})
+		}
+		t.Run(strings.Join(order, ","), func(t *testing.T) { test(t, t.TempDir()) })
+		if n%12 == 11 {
+			t.Run("postgres, "+strings.Join(order, ","), func(t *testing.T) { test(t, pgtest.Database(t)) })
+		}
 	}
 }
 
@@ -119,41 +146,47 @@ func permutations(of []string) (all [][]string) {
 	return all
 }
 
-func TestRunningAgainChangesNothing(t *testing.T) {
-	data, dir := generated(t, fewer(200), 3), t.TempDir()
-	first, _ := run(t, program.Config{Data: data, Dir: dir})
-	heads := readHeads(t, dir)
-	again, stats := run(t, program.Config{Dir: dir}) // all is imported: it needs no data
+func TestRunningAgainChangesNothing(t *testing.T) { places(t, runningAgainChangesNothing) }
+
+func runningAgainChangesNothing(t *testing.T, newAddress func(t *testing.T) string) {
+	t.Parallel()
+	data, address := generated(t, fewer(200), 3), newAddress(t)
+	first, _ := run(t, program.Config{Data: data, Address: address})
+	heads := readHeads(t, address)
+	again, stats := run(t, program.Config{Address: address}) // all is imported: it needs no data
 	mustEqual(t, again.Figures, first.Figures)
 	if e := stats.Engine; e.Inputs+e.Duplicates+e.Commands != 0 {
 		t.Errorf("there was something left to do: %+v", e)
 	}
-	if now := readHeads(t, dir); now != heads {
+	if now := readHeads(t, address); now != heads {
 		t.Errorf("the logs grew from %v to %v", heads, now)
 	}
 }
 
 // Cursors only save work: an instance's own record tells what it has taken (G8), and a command's receipt that it was
 // handled (G7).
-func TestLostCursors(t *testing.T) {
-	data, dir := generated(t, fewer(200), 4), t.TempDir()
-	first, before := run(t, program.Config{Data: data, Dir: dir})
-	heads := readHeads(t, dir)
-	deleteCursors(t, dir)
-	again, stats := run(t, program.Config{Dir: dir})
+func TestLostCursors(t *testing.T) { places(t, lostCursors) }
+
+func lostCursors(t *testing.T, newAddress func(t *testing.T) string) {
+	t.Parallel()
+	data, address := generated(t, fewer(200), 4), newAddress(t)
+	first, before := run(t, program.Config{Data: data, Address: address})
+	heads := readHeads(t, address)
+	deleteCursors(t, address)
+	again, stats := run(t, program.Config{Address: address})
 	mustEqual(t, again.Figures, first.Figures)
 	if events := before.Engine.Inputs - before.Engine.Timeouts; stats.Engine.Duplicates != events || stats.Engine.Inputs+stats.Engine.Commands != 0 {
 		t.Errorf("%d events were recognised, expected %d; %d inputs and %d commands were not", stats.Engine.Duplicates, events, stats.Engine.Inputs, stats.Engine.Commands)
 	}
-	if now := readHeads(t, dir); now != heads {
+	if now := readHeads(t, address); now != heads {
 		t.Errorf("the logs grew from %v to %v", heads, now)
 	}
 }
 
 // deleteCursors sets all cursors of the process back to the beginning.
-func deleteCursors(t *testing.T, dir string) {
+func deleteCursors(t *testing.T, address string) {
 	t.Helper()
-	app := open(t, dir)
+	app := open(t, address)
 	log := app.Module(authority.Registry).Log()
 	var writes []eventlog.Write
 	for e, err := range log.Entries(t.Context(), eventlog.EntryQuery{Kind: eventlog.Cursor, Prefix: eventlog.Key(authority.Collection) + "/"}) {
@@ -173,10 +206,10 @@ func deleteCursors(t *testing.T, dir string) {
 	}
 }
 
-// open opens the application on a folder, without running it.
-func open(t *testing.T, dir string) *ensue.App {
+// open opens the application, without running it.
+func open(t *testing.T, address string) *ensue.App {
 	t.Helper()
-	app, err := program.Open(t.Context(), program.Config{Dir: dir, Logger: slog.New(slog.DiscardHandler)})
+	app, err := program.Open(t.Context(), program.Config{Address: address, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,15 +218,15 @@ func open(t *testing.T, dir string) *ensue.App {
 }
 
 // readHeads returns the heads of the logs.
-func readHeads(t *testing.T, dir string) (heads [5]eventlog.Position) {
+func readHeads(t *testing.T, address string) (heads [5]eventlog.Position) {
 	t.Helper()
-	f, err := report.Open(t.Context(), dir)
+	logs, err := report.Open(t.Context(), address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer logs.Close()
 	for n, module := range authority.Names {
-		if heads[n], err = f.Log(module).Head(t.Context()); err != nil {
+		if heads[n], err = logs.Log(module).Head(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -201,7 +234,9 @@ func readHeads(t *testing.T, dir string) (heads [5]eventlog.Position) {
 }
 
 // An instance whose handler panics stands aside, at whatever step that is, and is named; no other notices (G9).
-func TestPanicHoldsOneFine(t *testing.T) {
+func TestPanicHoldsOneFine(t *testing.T) { places(t, panicHoldsOneFine) }
+
+func panicHoldsOneFine(t *testing.T, newAddress func(t *testing.T) string) {
 	data := generated(t, fewer(200), 5)
 	whole, _ := run(t, program.Config{Data: data})
 	fine := whole.Penalty[len(whole.Penalty)/2].Fine
@@ -216,8 +251,8 @@ func TestPanicHoldsOneFine(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			dir := t.TempDir()
-			r, _ := run(t, program.Config{Data: data, Dir: dir,
+			address := newAddress(t)
+			r, _ := run(t, program.Config{Data: data, Address: address,
 				Watch: func(_ domain.Fine, do *process.Step) {
 					if do.Instance() == fine && faulty(do.Now()) {
 						panic("a fault of this fine's handler")
@@ -240,12 +275,12 @@ func TestPanicHoldsOneFine(t *testing.T) {
 			if len(r.Held) != 1 || !strings.HasPrefix(r.Held[0], fine+" is held") || !strings.Contains(r.Held[0], "a fault of this fine's handler") {
 				t.Errorf("held: %q", r.Held)
 			}
-			folder, err := report.Open(t.Context(), dir)
+			logs, err := report.Open(t.Context(), address)
 			if err != nil {
 				t.Fatal(err)
 			}
-			defer folder.Close()
-			for h, err := range process.Holdings(t.Context(), folder.Log(authority.Registry), authority.Collection) {
+			defer logs.Close()
+			for h, err := range process.Holdings(t.Context(), logs.Log(authority.Registry), authority.Collection) {
 				if err != nil || h.Instance != fine || h.Condition != process.Held || h.Queued == 0 {
 					t.Errorf("%+v, %v", h, err)
 				}
@@ -254,9 +289,12 @@ func TestPanicHoldsOneFine(t *testing.T) {
 	}
 }
 
-func TestInterruptedImportGoesOn(t *testing.T) {
-	data, other, dir := generated(t, 1500, 6), generated(t, 1500, 7), t.TempDir()
-	app := open(t, dir)
+func TestInterruptedImportGoesOn(t *testing.T) { places(t, interruptedImportGoesOn) }
+
+func interruptedImportGoesOn(t *testing.T, newAddress func(t *testing.T) string) {
+	t.Parallel()
+	data, other, address := generated(t, 1500, 6), generated(t, 1500, 7), newAddress(t)
+	app := open(t, address)
 	registry := app.Module(authority.Registry)
 	ctx, stop := context.WithCancel(t.Context())
 	there := 0
@@ -283,9 +321,9 @@ func TestInterruptedImportGoesOn(t *testing.T) {
 	if err := app.Close(); err != nil {
 		t.Fatal(err)
 	}
-	r, _ := run(t, program.Config{Data: data, Dir: dir})
+	r, _ := run(t, program.Config{Data: data, Address: address})
 	mustEqual(t, r.Figures, oracle(t, data))
-	if _, _, err := program.Run(t.Context(), program.Config{Data: other, Dir: dir}); err == nil || !strings.Contains(err.Error(), "other data") {
+	if _, _, err := program.Run(t.Context(), program.Config{Data: other, Address: address}); err == nil || !strings.Contains(err.Error(), "other data") {
 		t.Fatalf("other data gave the same figures: %v", err)
 	}
 }

@@ -35,8 +35,10 @@ func TestRecordedFinesEndAsTheOracleSays(t *testing.T) {
 	if expected.Cases != cases || expected.PenaltiesSHA256 != expected.RecordedSHA256 {
 		t.Fatalf("the slice is not what it should be: %+v", expected)
 	}
-	r, _ := run(t, program.Config{Data: data})
-	mustEqual(t, r.Figures, expected)
+	places(t, func(t *testing.T, newAddress func(t *testing.T) string) {
+		r, _ := run(t, program.Config{Data: data, Address: newAddress(t)})
+		mustEqual(t, r.Figures, expected)
+	})
 }
 
 // slice copies the events of so many fines, the first ones by their ids.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ensue-io/ensue"
 	"github.com/ensue-io/ensue/command"
+	"github.com/ensue-io/ensue/consumer"
 	"github.com/ensue-io/ensue/eventlog"
 	"github.com/ensue-io/ensue/examples/trafficfines/authority"
 	"github.com/ensue-io/ensue/examples/trafficfines/program"
@@ -19,15 +20,17 @@ import (
 
 // The two instants at which a program that stops leaves a command undecided: the step that sent it is committed and the
 // receiver has not heard of it; the receiver has handled it and the home does not know. Either way its effect is there once (G7).
-func TestStoppedAroundACommand(t *testing.T) {
+func TestStoppedAroundACommand(t *testing.T) { places(t, stoppedAroundACommand) }
+
+func stoppedAroundACommand(t *testing.T, newAddress func(t *testing.T) string) {
 	data := generated(t, 150, 8)
 	expected := oracle(t, data)
 	for name, behind := range map[string]bool{"between step and receipt": false, "between receipt and outcome": true} {
 		for _, number := range []int64{1, 40, int64(expected.Penalties)} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				dir := t.TempDir()
-				app := open(t, dir)
+				address := newAddress(t)
+				app := open(t, address)
 				if err := program.Import(t.Context(), app, program.Config{Data: data}); err != nil {
 					t.Fatal(err)
 				}
@@ -36,7 +39,7 @@ func TestStoppedAroundACommand(t *testing.T) {
 				if err := app.Close(); err != nil {
 					t.Fatal(err)
 				}
-				r, stats := run(t, program.Config{Dir: dir})
+				r, stats := run(t, program.Config{Address: address})
 				mustEqual(t, r.Figures, expected)
 				if stats.Engine.Commands == 0 {
 					t.Error("no command was left to be sent again: nothing was shown")
@@ -66,7 +69,7 @@ func stopAtCommand(t *testing.T, app *ensue.App, number int64, behind bool) {
 	}
 	collections := &fatal{bus: app.Module(authority.Collections).Bus(), number: number, behind: behind, stop: func() { gone.Store(true); cancel() }}
 	engine, err := process.NewEngine(process.Config{Definition: authority.FineCollection(nil), Home: authority.Registry, Modules: modules,
-		Commands: collections, Replay: true, Written: []string{authority.Collections}, Batch: 64, Logger: slog.New(slog.DiscardHandler)})
+		Commands: collections, Replay: true, Written: []string{authority.Collections}, Batch: 64, Lease: consumer.LeaseOptions{TTL: time.Second}, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,4 +1,4 @@
-// Package report computes the figures of a run from what stands in its five files, and from nothing else.
+// Package report computes the figures of a run from what stands in its five logs, and from nothing else.
 //
 //	r, err := report.Read(ctx, "fines/")
 //	fmt.Println(r.Figures.Penalties)

@@ -5,40 +5,58 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"reflect"
 	"runtime"
+	"strings"
 	"sync"
 
 	"github.com/ensue-io/ensue/event"
 	"github.com/ensue-io/ensue/eventlog"
+	"github.com/ensue-io/ensue/eventlog/pglog"
 	"github.com/ensue-io/ensue/eventlog/sqlitelog"
 	"github.com/ensue-io/ensue/examples/trafficfines/authority"
 	"github.com/ensue-io/ensue/examples/trafficfines/domain"
 	"github.com/ensue-io/ensue/process"
 )
 
-// Folder is the five files of a run, opened for reading only.
-type Folder struct {
-	files   []*sqlitelog.File
+// Logs is the five logs of a run, opened for reading only.
+type Logs struct {
+	stores  []store
 	modules map[string]process.Module
 }
 
-// Open opens the files in a folder.
-func Open(ctx context.Context, folder string) (_ *Folder, err error) {
-	f := &Folder{modules: map[string]process.Module{}}
+// store is a file or a database that holds logs.
+type store interface {
+	module(ctx context.Context, name string) (eventlog.Log, error)
+	Close() error
+}
+
+type file struct{ *sqlitelog.File }
+
+func (f file) module(ctx context.Context, name string) (eventlog.Log, error) { return f.Log(ctx, name) }
+
+type database struct{ *pglog.Database }
+
+func (d database) module(ctx context.Context, name string) (eventlog.Log, error) {
+	return d.Log(ctx, name)
+}
+
+// Open opens the logs at an address: a folder with a file for each module, a file, or a database.
+func Open(ctx context.Context, address string) (_ *Logs, err error) {
+	l := &Logs{modules: map[string]process.Module{}}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, f.Close())
+			err = errors.Join(err, l.Close())
 		}
 	}()
 	for _, name := range authority.Names {
-		file, err := sqlitelog.Open(ctx, filepath.Join(folder, name+".db"), sqlitelog.Options{ReadOnly: true})
+		s, err := l.store(ctx, address, name)
 		if err != nil {
 			return nil, err
 		}
-		f.files = append(f.files, file)
-		log, err := file.Log(ctx, name)
+		log, err := s.module(ctx, name)
 		if err != nil {
 			return nil, err
 		}
@@ -46,27 +64,54 @@ func Open(ctx context.Context, folder string) (_ *Folder, err error) {
 		if err != nil {
 			return nil, err
 		}
-		f.modules[name] = process.Module{Name: name, Log: log, Types: types}
+		l.modules[name] = process.Module{Name: name, Log: log, Types: types}
 	}
-	return f, nil
+	return l, nil
 }
 
-// Close closes the files.
-func (f *Folder) Close() error {
+// store returns what holds a module's log. All but a folder hold those of all modules.
+func (l *Logs) store(ctx context.Context, address, module string) (s store, err error) {
+	info, missing := os.Stat(address)
+	switch {
+	case missing == nil && info.IsDir():
+		s, err = openFile(ctx, filepath.Join(address, module+".db"))
+	case len(l.stores) > 0:
+		return l.stores[0], nil
+	case strings.HasPrefix(address, "postgres://"), strings.HasPrefix(address, "postgresql://"):
+		var d *pglog.Database
+		d, err = pglog.Open(ctx, address, pglog.Options{ReadOnly: true})
+		s = database{d}
+	default:
+		s, err = openFile(ctx, address)
+	}
+	if err != nil {
+		return nil, err
+	}
+	l.stores = append(l.stores, s)
+	return s, nil
+}
+
+func openFile(ctx context.Context, path string) (store, error) {
+	f, err := sqlitelog.Open(ctx, path, sqlitelog.Options{ReadOnly: true})
+	return file{f}, err
+}
+
+// Close closes the logs.
+func (l *Logs) Close() error {
 	var errs []error
-	for _, file := range f.files {
-		errs = append(errs, file.Close())
+	for _, s := range l.stores {
+		errs = append(errs, s.Close())
 	}
 	return errors.Join(errs...)
 }
 
 // Log returns a module's log.
-func (f *Folder) Log(module string) eventlog.Log { return f.modules[module].Log }
+func (l *Logs) Log(module string) eventlog.Log { return l.modules[module].Log }
 
 // Verify looks through the five logs for what contradicts itself, and returns it as an error.
-func (f *Folder) Verify(ctx context.Context) error {
+func (l *Logs) Verify(ctx context.Context) error {
 	var errs []error
-	for problem, err := range process.Verify(ctx, f.all(), nil) {
+	for problem, err := range process.Verify(ctx, l.all(), nil) {
 		if err != nil {
 			return errors.Join(append(errs, err)...)
 		}
@@ -78,28 +123,28 @@ func (f *Folder) Verify(ctx context.Context) error {
 }
 
 // all returns the modules in their order.
-func (f *Folder) all() []process.Module {
+func (l *Logs) all() []process.Module {
 	modules := make([]process.Module, len(authority.Names))
 	for n, name := range authority.Names {
-		modules[n] = f.modules[name]
+		modules[n] = l.modules[name]
 	}
 	return modules
 }
 
-// Read computes the report of a folder.
-func Read(ctx context.Context, folder string) (_ *Report, err error) {
-	f, err := Open(ctx, folder)
+// Read computes the report of the logs at an address.
+func Read(ctx context.Context, address string) (_ *Report, err error) {
+	l, err := Open(ctx, address)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	return f.Report(ctx)
+	defer func() { err = errors.Join(err, l.Close()) }()
+	return l.Report(ctx)
 }
 
 // Report reads events, penalties and instances back.
-func (f *Folder) Report(ctx context.Context) (*Report, error) {
+func (l *Logs) Report(ctx context.Context) (*Report, error) {
 	r := &Report{}
-	for h, err := range process.Holdings(ctx, f.Log(authority.Registry), authority.Collection) {
+	for h, err := range process.Holdings(ctx, l.Log(authority.Registry), authority.Collection) {
 		if err != nil {
 			return nil, err
 		}
@@ -108,18 +153,18 @@ func (f *Folder) Report(ctx context.Context) (*Report, error) {
 	var events [4]int
 	var errs [6]error
 	var all sync.WaitGroup
-	all.Go(func() { events[0], errs[0] = f.readRegistry(ctx, r) })
+	all.Go(func() { events[0], errs[0] = l.readRegistry(ctx, r) })
 	all.Go(func() {
-		events[1], errs[1] = each(ctx, f, authority.Payments, func(_ event.Recorded, p authority.PaymentReceived) { r.Figures.PaymentsCents += p.Amount })
+		events[1], errs[1] = each(ctx, l, authority.Payments, func(_ event.Recorded, p authority.PaymentReceived) { r.Figures.PaymentsCents += p.Amount })
 	})
-	all.Go(func() { events[2], errs[2] = each(ctx, f, authority.Post, func(event.Recorded, nothing) {}) })
-	all.Go(func() { events[3], errs[3] = each(ctx, f, authority.Appeals, func(event.Recorded, nothing) {}) })
+	all.Go(func() { events[2], errs[2] = each(ctx, l, authority.Post, func(event.Recorded, nothing) {}) })
+	all.Go(func() { events[3], errs[3] = each(ctx, l, authority.Appeals, func(event.Recorded, nothing) {}) })
 	all.Go(func() {
-		_, errs[4] = each(ctx, f, authority.Collections, func(_ event.Recorded, p authority.PenaltyAdded) {
+		_, errs[4] = each(ctx, l, authority.Collections, func(_ event.Recorded, p authority.PenaltyAdded) {
 			r.Penalty = append(r.Penalty, Penalty{Fine: p.Fine, Date: domain.Date(p.Due), Paid: p.Paid})
 		})
 	})
-	all.Go(func() { r.Fates, errs[5] = f.fates(ctx) })
+	all.Go(func() { r.Fates, errs[5] = l.fates(ctx) })
 	all.Wait()
 	if err := errors.Join(errs[:]...); err != nil {
 		return nil, err
@@ -131,12 +176,12 @@ func (f *Folder) Report(ctx context.Context) (*Report, error) {
 	return r, nil
 }
 
-func (f *Folder) readRegistry(ctx context.Context, r *Report) (events int, err error) {
-	created, ok := f.modules[authority.Registry].Types.NameOf(reflect.TypeFor[authority.FineCreated]())
+func (l *Logs) readRegistry(ctx context.Context, r *Report) (events int, err error) {
+	created, ok := l.modules[authority.Registry].Types.NameOf(reflect.TypeFor[authority.FineCreated]())
 	if !ok {
 		return 0, errors.New("report: the registry has no fines")
 	}
-	return each(ctx, f, authority.Registry, func(rec event.Recorded, p authority.PenaltyRecorded) {
+	return each(ctx, l, authority.Registry, func(rec event.Recorded, p authority.PenaltyRecorded) {
 		switch {
 		case p.Fine != "":
 			r.Recorded = append(r.Recorded, Penalty{Fine: p.Fine, Date: domain.Date(rec.Occurred)})
@@ -150,8 +195,8 @@ func (f *Folder) readRegistry(ctx context.Context, r *Report) (events int, err e
 type nothing struct{}
 
 // each reads the events of a module and counts them. Those of type E are decoded, the others come as the zero E.
-func each[E any](ctx context.Context, f *Folder, module string, do func(event.Recorded, E)) (events int, err error) {
-	m := f.modules[module]
+func each[E any](ctx context.Context, l *Logs, module string, do func(event.Recorded, E)) (events int, err error) {
+	m := l.modules[module]
 	name, _ := m.Types.NameOf(reflect.TypeFor[E]())
 	for rec, err := range m.Log.Read(ctx, eventlog.Query{}) {
 		if err != nil {
@@ -175,8 +220,8 @@ func each[E any](ctx context.Context, f *Folder, module string, do func(event.Re
 const perLoad = 1000
 
 // fates reads every instance of the process from its store, which folds its history.
-func (f *Folder) fates(ctx context.Context) ([]Fate, error) {
-	engine, err := process.NewEngine(process.Config{Definition: authority.FineCollection(nil), Home: authority.Registry, Modules: f.all(), Replay: true})
+func (l *Logs) fates(ctx context.Context) ([]Fate, error) {
+	engine, err := process.NewEngine(process.Config{Definition: authority.FineCollection(nil), Home: authority.Registry, Modules: l.all(), Replay: true})
 	if err != nil {
 		return nil, err
 	}
