@@ -377,7 +377,6 @@ DECLARE
   r        integer;
   code     integer;
   v        bigint;
-  inserted bigint[];
   there    integer[];
   one      record;
 BEGIN
@@ -529,24 +528,19 @@ BEGIN
          WHERE streams.stream = q.id AND NOT q.absent AND q.v <> q.old AND q.old = 0 AND codes[q.r] = 0;
       END IF;
     END IF;
-    IF cardinality(t_event) > 0 THEN
-      WITH i AS (
-        INSERT INTO events (insertion, module, id, stream, version, type, system, schema, occurred, correlation, causation, headers, tags, data)
-        SELECT next_insertion(), in_module, e.id, ids[w_stream[e.w]], bases[e.w] + e.nth, e.type, e.system, e.schema, e.occurred, e.correlation, e.causation, e.headers, e.tags, e.data
-          FROM unnest(e_id, e_write, e_nth, e_type, e_system, e_schema, e_occurred, e_correlation, e_causation, e_headers, e_tags, e_data)
-            e(id, w, nth, type, system, schema, occurred, correlation, causation, headers, tags, data)
-         WHERE codes[w_request[e.w]] = 0
-        RETURNING insertion, id)
-      INSERT INTO tags (module, key, value, insertion)
-      SELECT in_module, q.key, q.value, i.insertion FROM i JOIN unnest(t_event, t_key, t_value) q(e, key, value) ON e_id[q.e] = i.id
-      ON CONFLICT DO NOTHING;
-    ELSIF cardinality(e_id) > 0 THEN
+    IF cardinality(e_id) > 0 THEN
       -- Straight from the arrays: a join might draw numbers in another order than that of versions.
       INSERT INTO events (insertion, module, id, stream, version, type, system, schema, occurred, correlation, causation, headers, tags, data)
       SELECT next_insertion(), in_module, e.id, ids[w_stream[e.w]], bases[e.w] + e.nth, e.type, e.system, e.schema, e.occurred, e.correlation, e.causation, e.headers, e.tags, e.data
         FROM unnest(e_id, e_write, e_nth, e_type, e_system, e_schema, e_occurred, e_correlation, e_causation, e_headers, e_tags, e_data)
           e(id, w, nth, type, system, schema, occurred, correlation, causation, headers, tags, data)
        WHERE codes[w_request[e.w]] = 0;
+    END IF;
+    IF cardinality(t_event) > 0 THEN
+      INSERT INTO tags (module, key, value, insertion)
+      SELECT in_module, q.key, q.value, (SELECT insertion FROM events WHERE events.module = in_module AND events.id = e_id[q.e])
+        FROM unnest(t_event, t_key, t_value) q(e, key, value) WHERE codes[w_request[e_write[q.e]]] = 0
+      ON CONFLICT DO NOTHING;
     END IF;
     IF cardinality(l_position) > 0 THEN
       INSERT INTO links (stream, version, insertion)
