@@ -32,7 +32,7 @@ func Open(ctx context.Context, address string, o Options) (_ *Database, err erro
 	d := &Database{address: sanitized(address), options: o, logs: map[string]*Log{}}
 	d.ending, d.end = context.WithCancel(context.Background())
 	d.passes.db = d
-	d.appendText = d.sql(appendText)
+	d.appendText, d.headsText = d.sql(appendText), d.sql(headsText)
 	d.lonely = make(chan struct{}, max(1, config.MaxConns/2))
 	config.AfterConnect, config.PrepareConn = d.recognize, d.usable
 	if d.pool, err = pgxpool.NewWithConfig(ctx, config); err != nil {

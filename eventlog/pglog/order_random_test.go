@@ -258,7 +258,7 @@ func (l *crowd) end() (reason string, failed bool) {
 		s.scan(&head, `SELECT coalesce(max(position), 0) FROM ${schema}.log`)
 		for _, log := range l.logs {
 			s.eventually("a reader sees the head", func() bool {
-				above, _ := log.head.above(head - 1)
+				above, _ := log.head.Above(head - 1)
 				return above
 			})
 		}

@@ -23,6 +23,7 @@ type passes struct {
 // passing is a pass that somebody waits for.
 type passing struct {
 	over    chan struct{}
+	heads   map[int32]int64 // of the open logs behind the pass, by the modules' numbers, if it was awaited
 	err     error
 	awaited bool
 	asked   chan struct{} // closed when it is awaited
@@ -32,19 +33,19 @@ type passing struct {
 // so that under load one numbers the events of several commits.
 const longestRest = 5 * time.Millisecond
 
-// pass returns when a pass that began after the call has ended. Where none can be made, on a standby or without the right
-// to, it returns at once.
-func (d *Database) pass(ctx context.Context) error {
+// pass returns when a pass that began after the call has ended, and the heads of the open logs then, by the modules'
+// numbers. Where none can be made, on a standby or without the right to, it returns at once, and no heads.
+func (d *Database) pass(ctx context.Context) (heads map[int32]int64, err error) {
 	d.isStandby(ctx)
 	p := d.passes.ask(true)
 	if p == nil {
-		return nil
+		return nil, nil
 	}
 	select {
 	case <-p.over:
-		return p.err
+		return p.heads, p.err
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
 }
 
@@ -96,7 +97,7 @@ func (s *passes) run() {
 			return
 		}
 		began := time.Now()
-		p.err = s.db.makePass(s.db.ending)
+		p.heads, p.err = s.db.makePass(s.db.ending, p.awaited)
 		ended := time.Now()
 		s.mu.Lock()
 		s.rested = ended.Add(min(ended.Sub(began), longestRest))
@@ -137,71 +138,103 @@ const (
 
 // makePass makes a pass, after those that others are making. Theirs may have begun before what the caller wants to see was
 // committed.
-func (d *Database) makePass(ctx context.Context) error {
+func (d *Database) makePass(ctx context.Context, awaited bool) (heads map[int32]int64, err error) {
 	for wait := shortestPause; ; wait = min(2*wait, longestPause) {
-		made, more, err := d.tryPass(ctx)
+		p, err := d.tryPass(ctx, awaited)
 		if err != nil {
-			return d.explain("number new events", err)
+			return nil, d.explain("number new events", err)
 		}
-		if made && !more {
-			return nil
+		if p.made && !p.more {
+			return p.heads, nil
 		}
-		if made {
+		if p.made {
 			wait = shortestPause
 			continue
 		}
 		if err := pause(ctx, wait); err != nil {
-			return err
+			return nil, err
 		}
 	}
 }
 
-// tryPass makes a pass unless somebody else is at it, and tells whether there is more to number. It is one call, sent at once: a client that is stopped holds nothing.
-func (d *Database) tryPass(ctx context.Context) (made, more bool, err error) {
+// pass is what came of an attempt at a pass.
+type pass struct {
+	made  bool            // false: somebody else was at it
+	more  bool            // there is more to number
+	heads map[int32]int64 // by the modules' numbers: those that moved or, if it was awaited, those of all open logs
+}
+
+// tryPass makes a pass unless somebody else is at it. All of it is sent at once: a client that is stopped holds nothing.
+func (d *Database) tryPass(ctx context.Context, awaited bool) (p pass, err error) {
 	era := d.server.era.Load()
 	batch := &pgx.Batch{}
 	batch.Queue(d.sql(`SELECT module, head FROM ${schema}.pass()`))
+	if awaited {
+		batch.Queue(d.headsText, d.numbers())
+	}
 	before, after := d.around()
 	results := d.pool.SendBatch(ctx, d.bracketed(batch))
 	defer func() { _ = results.Close() }() // again, without effect
 	for range before {
 		if _, err := results.Exec(); err != nil {
-			return false, false, err
+			return p, err
 		}
 	}
-	rows, err := results.Query()
-	if err != nil {
-		return false, false, err
-	}
-	heads := map[int32]int64{}
-	var module int32
-	var head int64
-	if _, err := pgx.ForEachRow(rows, []any{&module, &head}, func() error {
-		switch module {
-		case 0:
-			made = head == 1
-		case -1:
-			more = true
-		default:
-			heads[module] = head
+	p.heads = map[int32]int64{}
+	for range batch.Len() {
+		rows, err := results.Query()
+		if err != nil {
+			return p, err
 		}
-		return nil
-	}); err != nil {
-		return false, false, err
+		if err := p.read(rows); err != nil {
+			return p, err
+		}
 	}
 	for range after {
 		if _, err := results.Exec(); err != nil {
-			return false, false, err
+			return p, err
 		}
 	}
 	if err := results.Close(); err != nil { // only now it is committed
-		return false, false, err
+		return p, err
 	}
-	if made {
+	if p.made {
 		d.stats.passes.Add(1)
-		d.advance(era, heads)
+		d.advance(era, p.heads)
 	}
-	return made, more, nil
+	return p, nil
+}
+
+// read takes what the server's function returned, or heads alone.
+func (p *pass) read(rows pgx.Rows) error {
+	var module int32
+	var head int64
+	_, err := pgx.ForEachRow(rows, []any{&module, &head}, func() error {
+		switch module {
+		case 0:
+			p.made = head == 1
+		case -1:
+			p.more = true
+		default:
+			p.heads[module] = head
+		}
+		return nil
+	})
+	return err
+}
+
+// headsText asks for the heads of some modules.
+const headsText = `SELECT m, (SELECT coalesce(max(position), 0) FROM ${schema}.log WHERE module = m) FROM unnest($1::int[]) m`
+
+// numbers returns the numbers of the modules whose logs are open.
+func (d *Database) numbers() []int32 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	numbers := make([]int32, 0, len(d.logs))
+	for _, l := range d.logs {
+		numbers = append(numbers, l.number)
+	}
+	return numbers
 }
 
 // advance notes heads, by the modules' numbers, that were found in an era.
@@ -216,7 +249,7 @@ func (d *Database) advance(era int64, heads map[int32]int64) {
 	}
 	for _, l := range d.logs {
 		if head, ok := heads[l.number]; ok {
-			l.head.advance(head)
+			l.head.Advance(head)
 		}
 	}
 }

@@ -33,6 +33,7 @@ import (
 
 	"github.com/ensue-io/ensue/event"
 	"github.com/ensue-io/ensue/eventlog"
+	"github.com/ensue-io/ensue/internal/head"
 )
 
 // Options change how a database is opened. The zero value is a good choice.
@@ -87,6 +88,7 @@ type Database struct {
 	stats   counters
 
 	appendText string
+	headsText  string
 	lonely     chan struct{} // a place for each append that is made alone
 
 	// What is known about the server.
@@ -113,7 +115,7 @@ type Log struct {
 	number int32
 	id     event.ID
 	closed atomic.Bool
-	head   heads
+	head   head.Head
 	writer *writer
 	mark   mark // under Database.mu, with behind: see rewind.go
 	behind bool
@@ -241,7 +243,7 @@ func (l *Log) find(ctx context.Context) (found bool, err error) {
 			return err
 		}
 		found, l.id = true, id
-		l.head.advance(head)
+		l.head.Advance(head)
 		return nil
 	}, l.module)
 	return found, err
@@ -268,7 +270,7 @@ func (l *Log) Now(ctx context.Context) (now time.Time, err error) {
 // Close closes this log alone; the database and its other logs stay open.
 func (l *Log) Close() error {
 	l.closed.Store(true)
-	l.head.wake()
+	l.head.Wake()
 	return nil
 }
 

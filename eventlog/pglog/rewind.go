@@ -176,7 +176,7 @@ func (d *Database) move(at identity, era int64, logs []marked) (_ int64, ok bool
 	}
 	for _, l := range logs {
 		l.log.behind = l.behind
-		l.log.head.restart(l.head)
+		l.log.head.Restart(l.head)
 	}
 	d.server.at = at
 	d.standby.Store(at.standby)
@@ -195,7 +195,7 @@ func (d *Database) lose(l *Log, found string) error {
 	}
 	d.server.era.Add(1)
 	for _, l := range d.logs {
-		l.head.wake()
+		l.head.Wake()
 	}
 	return err
 }

@@ -82,7 +82,7 @@ func (l *Log) numbered(ctx context.Context, p *page, limit int, read func() erro
 	}
 	for i := range p.rows {
 		if p.rows[i].Position == 0 {
-			if err := l.db.pass(ctx); err != nil {
+			if _, err := l.db.pass(ctx); err != nil {
 				return err
 			}
 			p.begin(limit)

@@ -78,7 +78,7 @@ func (v *verification) all(ctx context.Context) error {
 	if err := v.sequence(ctx); err != nil {
 		return err
 	}
-	passed := v.d.pass(ctx)
+	_, passed := v.d.pass(ctx)
 	if err := v.refused(passed); err != nil {
 		return err
 	}
@@ -556,7 +556,8 @@ func (v *verification) overlooked(ctx context.Context) error {
 		return nil
 	}
 	before := v.d.stats.passes.Load()
-	if err := v.refused(v.d.pass(ctx)); err != nil || v.d.stats.passes.Load() == before { // a standby, or a role that makes none
+	_, passed := v.d.pass(ctx)
+	if err := v.refused(passed); err != nil || v.d.stats.passes.Load() == before { // a standby, or a role that makes none
 		return err
 	}
 	numbers := make([]int64, len(v.waiting))

@@ -61,7 +61,7 @@ func variedDatabase(t *testing.T, address string) *Database {
 func givenUp(t *testing.T, d *Database) {
 	t.Helper()
 	for deadline := time.Now().Add(time.Minute); ; {
-		if err := d.pass(t.Context()); err != nil {
+		if _, err := d.pass(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		var kept int

@@ -23,33 +23,49 @@ func (l *Log) Head(ctx context.Context) (eventlog.Position, error) {
 }
 
 // refresh has what was committed until now numbered, and returns the head.
-func (l *Log) refresh(ctx context.Context) (head int64, err error) {
-	if err := l.db.pass(ctx); err != nil {
+func (l *Log) refresh(ctx context.Context) (int64, error) {
+	heads, err := l.db.pass(ctx)
+	if err != nil {
 		if l.closed.Load() || l.db.ending.Err() != nil {
 			return 0, eventlog.ErrClosed
 		}
 		return 0, err
 	}
-	era := l.db.server.era.Load()
-	err = l.db.query(ctx, l.db.sql(`SELECT coalesce(max(position), 0) FROM ${schema}.log WHERE module = $1::int`),
-		func(r pgx.Rows) error { return r.Scan(&head) }, l.number)
-	if err == nil {
-		l.db.advance(era, map[int32]int64{l.number: head})
+	head, known := heads[l.number]
+	if !known { // nobody here makes passes
+		if heads, err = l.db.heads(ctx, []int32{l.number}); err != nil {
+			return 0, err
+		}
+		head = heads[l.number]
 	}
-	return head, err
+	return head, nil
+}
+
+// heads asks for the heads of modules, by their numbers.
+func (d *Database) heads(ctx context.Context, numbers []int32) (map[int32]int64, error) {
+	era, p := d.server.era.Load(), pass{heads: map[int32]int64{}}
+	rows, err := d.pool.Query(ctx, d.headsText, numbers)
+	if err == nil {
+		err = p.read(rows)
+	}
+	if err != nil {
+		return nil, d.explain("read", err)
+	}
+	d.advance(era, p.heads)
+	return p.heads, nil
 }
 
 // Wait implements eventlog.Log. What this program appends is noticed at once, what others append when one of their passes
 // is heard of, or at the next look, see Options.Poll.
 func (l *Log) Wait(ctx context.Context, after eventlog.Position) error {
 	after = min(after, 1<<62)
-	l.head.wait(1)
-	defer l.head.wait(-1)
+	l.head.Wait(1)
+	defer l.head.Wait(-1)
 	for asked := false; ; asked = true {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		above, changed := l.head.above(int64(after)) // #nosec G115 -- bounded above
+		above, changed := l.head.Above(int64(after)) // #nosec G115 -- bounded above
 		switch {
 		case l.closed.Load() || l.db.ending.Err() != nil:
 			return eventlog.ErrClosed
@@ -131,25 +147,17 @@ func (w *watch) run(d *Database) {
 	}
 }
 
-// look has new events numbered. What others numbered meanwhile is asked for.
+// look has new events numbered. What others numbered meanwhile comes with it.
 func (d *Database) look(logs []*Log) error {
-	if err := d.pass(d.ending); err != nil {
+	heads, err := d.pass(d.ending)
+	if err != nil || heads != nil {
 		return err
 	}
-	era := d.server.era.Load()
 	numbers := make([]int32, len(logs))
 	for i, l := range logs {
 		numbers[i] = l.number
 	}
-	heads := map[int32]int64{}
-	err := d.query(d.ending, d.sql(`SELECT m, (SELECT coalesce(max(position), 0) FROM ${schema}.log WHERE module = m) FROM unnest($1::int[]) m`), func(r pgx.Rows) error {
-		var module int32
-		var head int64
-		err := r.Scan(&module, &head)
-		heads[module] = head
-		return err
-	}, numbers)
-	d.advance(era, heads)
+	_, err = d.heads(d.ending, numbers)
 	return err
 }
 
@@ -158,7 +166,7 @@ func (d *Database) awaited() (logs []*Log) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, l := range d.logs {
-		if l.head.awaited() {
+		if l.head.Awaited() {
 			logs = append(logs, l)
 		}
 	}

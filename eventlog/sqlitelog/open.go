@@ -78,7 +78,7 @@ func Open(ctx context.Context, path string, o Options) (_ *File, err error) {
 		return nil, err
 	}
 	f.readers = newPool(o.Readers, f.ending, dsn(path, "mode=rw", "busy_timeout(1000)", "temp_store(MEMORY)", "query_only(1)"))
-	f.writer = startWriter(path, c, o.Now, &f.stats, func(l *Log, head int64) { l.head.advance(head) }, o.hooks)
+	f.writer = startWriter(path, c, o.Now, &f.stats, func(l *Log, head int64) { l.head.Advance(head) }, o.hooks)
 	return f, nil
 }
 

@@ -29,6 +29,7 @@ import (
 
 	"github.com/ensue-io/ensue/event"
 	"github.com/ensue-io/ensue/eventlog"
+	"github.com/ensue-io/ensue/internal/head"
 )
 
 // Options change how a file is opened. The zero value is a good choice.
@@ -97,7 +98,7 @@ type Log struct {
 	number int64
 	id     event.ID
 	closed atomic.Bool
-	head   heads
+	head   head.Head
 }
 
 var (
@@ -192,7 +193,7 @@ func (l *Log) find(ctx context.Context) (found bool, err error) {
 			return err
 		}
 		head, err := queryHead(c, l.number)
-		l.head.advance(head)
+		l.head.Advance(head)
 		return err
 	})
 	return found, err
@@ -279,7 +280,7 @@ func (f *File) submit(ctx context.Context, r *request) error {
 // Close closes this log alone; the file and its other logs stay open.
 func (l *Log) Close() error {
 	l.closed.Store(true)
-	l.head.wake()
+	l.head.Wake()
 	return nil
 }
 

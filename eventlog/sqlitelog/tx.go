@@ -90,7 +90,7 @@ func (f *File) inTurn(ctx context.Context, w *writer, do func(ctx context.Contex
 			f.options.Logger.Warn("sqlitelog: looking for the head after a transaction failed", "file", f.path, "module", l.module, "error", err)
 			continue
 		}
-		l.head.advance(head)
+		l.head.Advance(head)
 	}
 	return nil
 }

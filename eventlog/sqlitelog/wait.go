@@ -8,63 +8,6 @@ import (
 	"github.com/ensue-io/ensue/eventlog"
 )
 
-// heads is the highest position of a log that this process has seen, and who waits for a higher one.
-type heads struct {
-	mu      sync.Mutex
-	seen    int64
-	waiters int
-	changed chan struct{} // closed when seen grows; nil while nobody waits
-}
-
-// advance notes that the log reaches up to head.
-func (h *heads) advance(head int64) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if head > h.seen {
-		h.seen = head
-		h.ring()
-	}
-}
-
-// wake lets everybody who waits look again.
-func (h *heads) wake() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.ring()
-}
-
-func (h *heads) ring() {
-	if h.changed != nil {
-		close(h.changed)
-		h.changed = nil
-	}
-}
-
-// above tells whether the head is above a position, and otherwise returns what is closed when it may be.
-func (h *heads) above(after int64) (bool, <-chan struct{}) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.seen > after {
-		return true, nil
-	}
-	if h.changed == nil {
-		h.changed = make(chan struct{})
-	}
-	return false, h.changed
-}
-
-func (h *heads) wait(n int) {
-	h.mu.Lock()
-	h.waiters += n
-	h.mu.Unlock()
-}
-
-func (h *heads) awaited() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.waiters > 0
-}
-
 // queryHead returns the position of a module's last event.
 func queryHead(c executor, module int64) (int64, error) {
 	seq, err := one(c, `SELECT max(seq) FROM events WHERE seq > ?1 << 44 AND seq < ?1 + 1 << 44`, module)
@@ -87,7 +30,7 @@ func (l *Log) refresh(ctx context.Context) (head int64, err error) {
 		return err
 	})
 	if err == nil {
-		l.head.advance(head)
+		l.head.Advance(head)
 	}
 	return head, err
 }
@@ -98,13 +41,13 @@ func (l *Log) Wait(ctx context.Context, after eventlog.Position) error {
 	if after > maxPosition {
 		after = maxPosition
 	}
-	l.head.wait(1)
-	defer l.head.wait(-1)
+	l.head.Wait(1)
+	defer l.head.Wait(-1)
 	for asked := false; ; asked = true {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		above, changed := l.head.above(int64(after)) // #nosec G115 -- bounded above
+		above, changed := l.head.Above(int64(after)) // #nosec G115 -- bounded above
 		switch {
 		case l.closed.Load() || l.file.ending.Err() != nil:
 			return eventlog.ErrClosed
@@ -185,7 +128,7 @@ func (f *File) awaited() (logs []*Log) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, l := range f.logs {
-		if l.head.awaited() {
+		if l.head.Awaited() {
 			logs = append(logs, l)
 		}
 	}

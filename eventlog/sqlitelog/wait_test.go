@@ -119,7 +119,7 @@ func TestCloseEndsWaiting(t *testing.T) {
 		go func() { waited <- l.Wait(context.Background(), 0) }()
 	}
 	for _, l := range []*Log{orders, bills} {
-		for !l.head.awaited() {
+		for !l.head.Awaited() {
 			runtime.Gosched() // it is on its way
 		}
 	}
