@@ -200,7 +200,20 @@ func (d *Database) Log(ctx context.Context, module string) (*Log, error) {
 	if ok && !l.closed.Load() {
 		return l, nil
 	}
-	l = &Log{db: d, module: module}
+	for range mostMoves {
+		if l, err := d.open(ctx, module); l != nil || err != nil {
+			return l, err
+		}
+	}
+	return nil, fmt.Errorf("pglog: %s: the server changed again and again; try later", d.address)
+}
+
+// mostMoves is how often in a row the server may change while a log is opened.
+const mostMoves = 10
+
+// open makes and finds the log of a module. None and no error: connections lead elsewhere since it was found.
+func (d *Database) open(ctx context.Context, module string) (*Log, error) {
+	l := &Log{db: d, module: module}
 	era := d.server.era.Load()
 	found, err := l.find(ctx)
 	if err != nil {
@@ -226,8 +239,8 @@ func (d *Database) Log(ctx context.Context, module string) (*Log, error) {
 	if other, ok := d.logs[module]; ok && !other.closed.Load() {
 		return other, nil
 	}
-	if d.server.era.Load() != era { // it was found on another server than connections lead to now
-		return nil, fmt.Errorf("pglog: %s: the connections were lost; try again", d.address)
+	if d.server.era.Load() != era {
+		return nil, nil
 	}
 	l.writer = newWriter(l)
 	d.logs[module] = l

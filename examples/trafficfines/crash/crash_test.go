@@ -58,7 +58,7 @@ func madeUp(t *testing.T, cases int) string {
 func TestWorkersAreKilledAndStopped(t *testing.T) {
 	const kills = 3
 	x := torture{data: madeUp(t, 800), dir: t.TempDir(), address: pgtest.Database(t), kills: kills, batch: 16, seed: 1, out: t.Output(),
-		workers: 3, every: 400 * time.Millisecond, lease: 1500 * time.Millisecond, pace: 4 * time.Millisecond}
+		workers: 3, every: 400 * time.Millisecond, lease: 1500 * time.Millisecond, pace: 10 * time.Millisecond}
 	err := x.run(t.Context())
 	if x.killed < kills {
 		t.Errorf("%d workers were killed before the end, not %d", x.killed, kills)
