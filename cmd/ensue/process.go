@@ -142,6 +142,11 @@ func (p *program) listProcesses(ctx context.Context, o *opened, all []kept) erro
 			return err
 		}
 	}
+	return showAll(p, views, func(v *processView) { p.showProcess(o, v) })
+}
+
+// showAll shows what there is of each process.
+func showAll[V any](p *program, views []V, show func(*V)) error {
 	if p.json {
 		return p.document(views)
 	}
@@ -153,7 +158,7 @@ func (p *program) listProcesses(ctx context.Context, o *opened, all []kept) erro
 		if i > 0 {
 			fmt.Fprintln(p.out)
 		}
-		p.showProcess(o, &views[i])
+		show(&views[i])
 	}
 	return nil
 }

@@ -76,20 +76,7 @@ func (p *program) listWorkers(ctx context.Context, o *opened, all []kept) error 
 			return err
 		}
 	}
-	if p.json {
-		return p.document(views)
-	}
-	if len(views) == 0 {
-		fmt.Fprintln(p.err, "there is no process yet; one is known here once the application has run")
-		return nil
-	}
-	for i := range views {
-		if i > 0 {
-			fmt.Fprintln(p.out)
-		}
-		p.showSharing(&views[i])
-	}
-	return nil
+	return showAll(p, views, p.showSharing)
 }
 
 func (p *program) sharingView(ctx context.Context, o *opened, k kept) (sharingView, error) {

@@ -67,6 +67,7 @@ func (o Options) withDefaults() Options {
 	if o.LockWait <= 0 {
 		o.LockWait = time.Second
 	}
+	o.LockWait = max(o.LockWait, time.Millisecond) // to the server, none would be for ever
 	if o.Poll <= 0 {
 		o.Poll = 40 * time.Millisecond
 	}
