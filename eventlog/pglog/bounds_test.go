@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/ensue-io/ensue/event"
 	"github.com/ensue-io/ensue/eventlog"
@@ -245,12 +246,18 @@ func TestG3_APassCostsTheSameAfterAnHour(t *testing.T) {
 // over checks that nothing is left of gaps when whoever kept them open has ended.
 func (l *filled) over() {
 	l.Helper()
-	costs := l.settle()
-	l.exec(l.conn, `CALL fill(1, true)`)
-	l.settle()
-	l.Logf("the passes when it has ended: %v", costs)
-	if known, parked := l.gaps(); known > 1 || parked > 0 {
-		l.Errorf("%d gaps are known and %d parked when nobody can fill them", known, parked)
+	l.Logf("the passes when it has ended: %v", l.settle())
+	for attempt := 1; ; attempt++ { // the server's own transactions, as of autovacuum, keep gaps for as long as they last
+		l.exec(l.conn, `CALL fill(1, true)`)
+		l.settle()
+		known, parked := l.gaps()
+		if known <= 1 && parked == 0 {
+			break
+		}
+		if attempt == 500 || pause(l.Context(), 10*time.Millisecond) != nil {
+			l.Errorf("%d gaps are known and %d parked when nobody can fill them", known, parked)
+			break
+		}
 	}
 	if n := l.number(`SELECT count(*) FROM ensue.events WHERE NOT EXISTS (SELECT FROM ensue.log WHERE log.insertion = events.insertion)`); n > 0 {
 		l.Errorf("%d events have no position", n)
@@ -279,21 +286,51 @@ func TestG3_EventsAreReadAtOnce(t *testing.T) {
 				l.settle()
 			}
 			known, parked := l.gaps()
-			var p50, p99 time.Duration
-			for range 3 { // a machine that does something else for a moment is no stall
-				p50, p99 = l.follow(500, time.Duration(sized(1, 10))*time.Second)
-				if p99 < 200*time.Millisecond {
-					break
-				}
+			const rate = 500
+			lasts := time.Duration(sized(1, 10)) * time.Second
+			slow := true
+			for attempt := 0; slow && attempt < 4; attempt++ { // a machine that does something else for a moment is no stall
+				bare := l.insert(rate, lasts/2)
+				p50, p99 := l.follow(rate, lasts)
+				t.Logf("%d gaps known, %d parked: an event is read %v after Append is called, p99 %v; that of a bare insert is %v", known, parked, p50, p99, bare)
+				slow = p99 > max(200*time.Millisecond, 3*bare)
 			}
-			t.Logf("%d gaps known, %d parked: an event is read %v after Append is called, p99 %v", known, parked, p50, p99)
-			if p99 > 200*time.Millisecond {
-				t.Errorf("in three attempts, each hundredth event took %v to be read", p99)
+			if slow {
+				t.Error("in all attempts, it takes each hundredth event too long to be read")
 			}
 			end()
 			l.over()
 		})
 	}
+}
+
+// insert inserts rows into a table at a rate, and returns the 99th percentile of what that takes: whatever makes this slow
+// is the machine.
+func (l *filled) insert(rate int, lasts time.Duration) (p99 time.Duration) {
+	l.Helper()
+	pool, err := pgxpool.New(l.Context(), l.address)
+	if err != nil {
+		l.Fatal(err)
+	}
+	defer pool.Close()
+	l.exec(l.conn, `CREATE TABLE IF NOT EXISTS bare (data bytea)`)
+	times := make([]time.Duration, int(lasts.Seconds()*float64(rate)))
+	tick := time.NewTicker(time.Second / time.Duration(rate))
+	defer tick.Stop()
+	var work sync.WaitGroup
+	for i := range times {
+		<-tick.C
+		work.Go(func() {
+			begin := time.Now()
+			if _, err := pool.Exec(l.Context(), `INSERT INTO bare VALUES ($1)`, []byte("8 bytes!")); err != nil {
+				l.Error(err)
+			}
+			times[i] = time.Since(begin)
+		})
+	}
+	work.Wait()
+	slices.Sort(times)
+	return times[len(times)*99/100].Round(10 * time.Microsecond)
 }
 
 // follow appends at a rate by one program and reads by another one.

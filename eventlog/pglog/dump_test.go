@@ -48,6 +48,16 @@ func gaps(t *testing.T, address string) (n int) {
 	return n
 }
 
+// noGaps reads until nothing is looked for any more. Other tests' transactions on the same server may keep gaps for as long
+// as they last.
+func noGaps(t *testing.T, address string, l *Log) {
+	t.Helper()
+	eventually(t, "no gaps are looked for", func() (bool, error) {
+		_, err := l.Head(t.Context())
+		return gaps(t, address) == 0, err
+	})
+}
+
 // TestG1_DumpAndRestore: a database is moved to another server, whose transaction ids are far lower, while an append is
 // under way. Readers go on with their cursors, and nothing is lost or repeated; what was under way is not looked for any
 // more. Without the value of the sequence the database is refused, and a backup that is older than cursors stops them.
@@ -120,9 +130,7 @@ func TestG1_DumpAndRestore(t *testing.T) {
 			appendSome(t, l, "s", 1)
 			f.mustRead(t, l)
 		}
-		if n := gaps(t, address); n != 0 {
-			t.Errorf("%d gaps are looked for still", n)
-		}
+		noGaps(t, address, l)
 		more := appendSome(t, l, "another", 5)
 		f.mustRead(t, l)
 		f.has(t, more...)

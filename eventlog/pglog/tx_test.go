@@ -202,7 +202,5 @@ func TestG1_G3_PreparedTransactions(t *testing.T) {
 	f.mustRead(t, l)
 	f.has(t, all...)
 	f.same(t, l)
-	if n := gaps(t, address); n != 0 {
-		t.Errorf("%d gaps are looked for still", n)
-	}
+	noGaps(t, address, l)
 }

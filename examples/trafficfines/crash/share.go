@@ -197,7 +197,8 @@ func (s *sharing) stopOne(ctx context.Context) (err error) {
 	}
 	began := time.Now()
 	_, err = s.until(ctx, logs, m, "worker %d is stopped, and nobody takes its partitions", func(owner process.Sharing) (consumer.Holder, bool) {
-		return member, !slices.ContainsFunc(owner.Workers, func(h consumer.Holder) bool { return h.Worker == member.Worker && h.Since.Equal(member.Since) })
+		// Its lease was renewed a while before it was stopped; it notices a stop that is longer than a whole one.
+		return member, time.Since(began) > s.lease+s.lease/4 && !slices.ContainsFunc(owner.Workers, func(h consumer.Holder) bool { return h.Worker == member.Worker && h.Since.Equal(member.Since) })
 	})
 	if err := errors.Join(err, resume(m.cmd.Process)); err != nil {
 		return err
