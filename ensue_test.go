@@ -43,7 +43,7 @@ var match = process.Define("catering-match",
 			do.Complete()
 		}
 	}),
-)
+).Otherwise(process.Ignore)
 
 var order = aggregate.Define("order", func(o Order, e any) Order {
 	if _, ok := e.(OrderConfirmed); ok {
@@ -107,7 +107,7 @@ func TestOpenRunAndSettle(t *testing.T) {
 func TestOpenReportsEveryMistakeAtOnce(t *testing.T) {
 	_, err := ensue.Open(t.Context(), "memory:",
 		ensue.Module{Name: "a b", Events: []event.Type{event.Named[OrderConfirmed]("x"), event.Named[CustomerConfirmedMenu]("x")}},
-		ensue.Module{Name: "orders", Processes: []process.Definition{process.Define("p", process.On[Match, OrderConfirmed]{})}},
+		ensue.Module{Name: "orders", Processes: []process.Definition{process.Define("p", process.On[Match, OrderConfirmed]{}).Otherwise(process.Ignore)}},
 	)
 	for _, part := range []string{`"a b"`, "registered twice", "no input starts", "no Locate", "declare NoInstance"} {
 		if err == nil || !strings.Contains(err.Error(), part) {

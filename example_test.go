@@ -47,7 +47,7 @@ var lending = process.Define("lending",
 			do.Send(WriteLetter{l.Reader, "We miss " + l.Title + "."})
 		},
 	},
-)
+).Otherwise(process.Ignore)
 
 // reader counts the letters that were written to a reader.
 var reader = aggregate.Define("reader", func(letters int, _ any) int { return letters + 1 })
@@ -147,13 +147,13 @@ func ExampleOpen_mistakes() {
 	twice := process.On[Loan, BookLent]{Starts: true, Locate: process.Key(func(e BookLent) string { return e.Loan })}
 	m := library()
 	m.Name = "the library"
-	m.Processes = []process.Definition{process.Define("lending", twice, twice)}
+	m.Processes = []process.Definition{process.Define("lending", twice, twice).Otherwise(process.Ignore)}
 	_, err := ensue.Open(context.Background(), "memory:", m)
 	fmt.Println(err)
 	// Output:
 	// ensue: a module's name is 1 to 100 letters, digits, - or _, not "the library"
 	// ensue: module "the library": process "lending":
-	//	event ensue_test.BookLent is handled twice
+	//	event ensue_test.BookLent is handled twice; say by In where each part does
 }
 
 // Do has a command handled at once and returns the result. A rejection is an error.

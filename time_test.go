@@ -49,7 +49,7 @@ var daily = process.Define("reminders",
 			do.Complete()
 		},
 	},
-)
+).Otherwise(process.Ignore)
 
 func dailyModule() ensue.Module {
 	return ensue.Module{Name: "fines", Processes: []process.Definition{daily},

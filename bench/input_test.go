@@ -26,7 +26,7 @@ var consumption = process.Define("consumption",
 			return Consumption{c.Readings + 1, c.KWh + in.Event.KWh}
 		},
 	},
-)
+).Otherwise(process.Ignore)
 
 // power is an application whose process lives in the module that it reads, or in another one.
 func power(home string) []ensue.Part {

@@ -46,7 +46,7 @@ var sale = process.Define("sale",
 		Locate:     process.Key(func(e OrderConfirmed) string { return e.Order }),
 		React:      func(_ Sale, _ process.Input[OrderConfirmed], do *process.Step) { do.Complete() },
 	},
-)
+).Otherwise(process.Ignore)
 
 // does handles commands by one event of an aggregate of their own.
 func does[C, E any](name, category string, id func(C) string, fact func(C) E) command.Handler {

@@ -158,7 +158,7 @@ func TestG11_CompletionCancelsTimeouts(t *testing.T) {
 			React: func(_ OrderRun, _ process.Input[PayDue], do *process.Step) {
 				do.Emit(OrderClosed{ID: do.Instance(), How: "fired"})
 			}},
-	)
+	).Otherwise(process.Ignore)
 	w.record("sales", OrderPlaced{"a", 1})
 	w.run()
 	if keys := w.entries(eventlog.Timeout); len(keys) != 1 {

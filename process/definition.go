@@ -42,14 +42,19 @@ import (
 // Definition is the definition of a process: what starts an instance, what it handles, how an input finds its
 // instance, how state evolves and how it reacts. It is a value without side effects; make it with Define.
 type Definition struct {
-	name  string
-	parts []*handler
-	rules []func(state any, do *Step)
-	state stateType
-	errs  []error
+	name      string
+	parts     []*handler
+	inputs    []*declared // of the parts, each once
+	rules     []func(state any, do *Step)
+	state     stateType
+	phases    []Phase
+	phaseOf   func(state any) Phase // nil where no phases are declared
+	otherwise Policy
+	deferral  Deferral
+	errs      []error
 }
 
-// Part is a part of a definition over the state S: On, OnTimeout, OnRejected, OnAccepted or the result of React.
+// Part is a part of a definition over the state S: On, OnTimeout, OnRejected, OnAccepted, or the result of React or Phases.
 type Part[S any] interface {
 	define(*Definition, *S) // names S, so that it can be inferred
 }
@@ -59,7 +64,7 @@ type Part[S any] interface {
 //
 // The name is stable: it is the category of the instances' streams and stands in the ids of commands.
 func Define[S any](name string, parts ...Part[S]) Definition {
-	d := Definition{name: name, state: stateOf[S]()}
+	d := Definition{name: name, state: stateOf[S](), deferral: DefaultDeferral}
 	if err := checkName(name); err != nil {
 		d.mistake("%w", err)
 	}
@@ -73,32 +78,40 @@ func Define[S any](name string, parts ...Part[S]) Definition {
 	return d
 }
 
+// ready returns the definition with everything that follows from its parts, and its mistakes.
+func (d Definition) ready() (Definition, error) {
+	errs := slices.Clone(d.errs)
+	if d.name == "" {
+		errs = append(errs, errors.New("a process needs a name; make it with process.Define"))
+	}
+	for _, h := range d.parts {
+		errs = append(errs, h.check()...)
+	}
+	errs = append(errs, d.complete()...)
+	starts := false
+	for _, in := range d.inputs {
+		errs = append(errs, in.check()...)
+		starts = starts || in.starts()
+	}
+	if !starts && d.name != "" {
+		errs = append(errs, errors.New("no input starts an instance; set Starts on at least one On"))
+	}
+	if t := d.Table(); t.Holes() > 0 {
+		errs = append(errs, &PolicyError{Table: t})
+	}
+	if len(errs) == 0 {
+		return d, nil
+	}
+	return d, &DefinitionError{Process: d.name, Mistakes: errs}
+}
+
 // Name returns the process's name.
 func (d Definition) Name() string { return d.name }
 
 // Check returns every mistake of the definition, joined; nil if there is none. Open does the same.
 func (d Definition) Check() error {
-	errs := slices.Clone(d.errs)
-	if d.name == "" {
-		errs = append(errs, errors.New("a process needs a name; make it with process.Define"))
-	}
-	starts := false
-	seen := map[inputKey]bool{}
-	for _, h := range d.parts {
-		errs = append(errs, h.check()...)
-		starts = starts || h.starts
-		if seen[h.key()] {
-			errs = append(errs, fmt.Errorf("%s is handled twice", h))
-		}
-		seen[h.key()] = true
-	}
-	if !starts && d.name != "" {
-		errs = append(errs, errors.New("no input starts an instance; set Starts on at least one On"))
-	}
-	if len(errs) == 0 {
-		return nil
-	}
-	return &DefinitionError{Process: d.name, Mistakes: errs}
+	_, err := d.ready()
+	return err
 }
 
 // DefinitionError lists the mistakes of a definition.
@@ -173,7 +186,12 @@ type handler struct {
 	name       string       // stable name, of timeouts
 	module     string
 	starts     bool
+	in         []Phase // where the part handles it; nil for wherever nothing else is chosen
+	ignore     []Phase
+	postpone   []Phase
+	hold       []Phase
 	noInstance Policy
+	completed  Policy
 	locate     func(fact any, m event.Metadata) []string
 	fact       func(t *Taken) (any, error) // makes the fact of a timeout or outcome out of what was taken
 	evolve     func(state any, t *Taken, fact any) any
@@ -196,23 +214,30 @@ func (h *handler) String() string {
 }
 
 func (h *handler) check() (errs []error) {
-	if h.evolve == nil && h.react == nil && !h.starts {
+	if h.evolve == nil && h.react == nil && !h.starts && (h.in == nil || len(h.in) > 0) {
 		errs = append(errs, fmt.Errorf("%s: has neither Evolve nor React, so it does nothing", h))
 	}
-	switch h.kind {
-	case EventInput:
-		if h.locate == nil {
-			errs = append(errs, fmt.Errorf("%s: has no Locate; say how it finds its instance by process.Key, Keys or Header", h))
-		}
-		if h.starts && h.noInstance != 0 {
-			errs = append(errs, fmt.Errorf("%s: starts an instance, so NoInstance never applies; leave it out", h))
-		}
-		if !h.starts && h.noInstance == 0 {
-			errs = append(errs, fmt.Errorf("%s: does not start an instance; declare NoInstance: process.Ignore or process.Defer", h))
-		}
-	case TimeoutInput:
+	if h.noInstance == Handle || h.completed == Handle || h.completed == Defer {
+		errs = append(errs, fmt.Errorf("%s: NoInstance is process.Ignore, Defer or Hold (an input that starts an instance has Starts); Completed is Ignore or Hold", h))
+	}
+	if h.kind == TimeoutInput {
 		if err := event.CheckTypeName(h.name); err != nil {
 			errs = append(errs, fmt.Errorf("timeout %v: its Name has 1 to 200 letters, digits or -._: and is not %q", h.goType, h.name))
+		}
+	}
+	return errs
+}
+
+func (in *declared) check() (errs []error) {
+	if in.kind != EventInput {
+		return nil
+	}
+	if in.locator().locate == nil {
+		errs = append(errs, fmt.Errorf("%s: has no Locate; say how it finds its instance by process.Key, Keys or Header", in))
+	}
+	for _, h := range in.parts {
+		if h.starts && h.noInstance != 0 {
+			errs = append(errs, fmt.Errorf("%s: starts an instance, so NoInstance never applies; leave it out", in))
 		}
 	}
 	return errs
@@ -225,15 +250,17 @@ type Description struct {
 	Sources    []string           `json:"sources"`
 	Inputs     []InputDescription `json:"inputs"`
 	Partitions int                `json:"partitions"`
-	Clock      string             `json:"clock"` // "wall" or "replay"
-	Store      string             `json:"store"` // "streams", "documents", or the Go type of another
+	Clock      string             `json:"clock"`            // "wall" or "replay"
+	Store      string             `json:"store"`            // "streams", "documents", or the Go type of another
+	Phases     []Phase            `json:"phases,omitempty"` // in the order of an input's Choices; of earlier programs none
 }
 
 // InputDescription describes one input of a definition.
 type InputDescription struct {
-	Kind       Kind   `json:"kind"`
-	Name       string `json:"name"` // stable name of the event, timeout or command
-	Module     string `json:"module,omitempty"`
-	Starts     bool   `json:"starts,omitempty"`
-	NoInstance Policy `json:"noInstance,omitempty"`
+	Kind       Kind     `json:"kind"`
+	Name       string   `json:"name"` // stable name of the event, timeout or command
+	Module     string   `json:"module,omitempty"`
+	Starts     bool     `json:"starts,omitempty"`
+	NoInstance Policy   `json:"noInstance,omitempty"`
+	Choices    []Policy `json:"choices,omitempty"` // what becomes of it, by phase
 }

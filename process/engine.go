@@ -97,11 +97,12 @@ type Stats struct {
 
 // NewEngine checks the configuration and prepares an engine. All mistakes are returned, joined.
 func NewEngine(cfg Config) (*Engine, error) {
-	def := cfg.Definition
 	var errs []error
-	if err := def.Check(); err != nil {
+	def, err := cfg.Definition.ready()
+	if err != nil {
 		errs = append(errs, err)
 	}
+	cfg.Definition = def
 	if cfg.Store == nil {
 		cfg.Store = Streams{}
 	}
@@ -215,14 +216,23 @@ func (e *Engine) Describe() Description {
 	default:
 		d.Store = fmt.Sprintf("%T", e.cfg.Store)
 	}
-	for _, h := range e.cfg.Definition.parts {
-		in := InputDescription{Kind: h.kind, Name: h.name, Starts: h.starts, NoInstance: h.noInstance}
-		switch h.kind {
+	if e.cfg.Definition.phaseOf != nil {
+		d.Phases = e.cfg.Definition.places()
+	}
+	for _, declared := range e.cfg.Definition.inputs {
+		in := InputDescription{Kind: declared.kind, Name: declared.name, Starts: declared.starts()}
+		if in.Kind == EventInput && !in.Starts {
+			in.NoInstance = declared.choices[PhaseNone].policy
+		}
+		for _, phase := range e.cfg.Definition.places() {
+			in.Choices = append(in.Choices, declared.choices[phase].policy)
+		}
+		switch declared.kind {
 		case EventInput:
-			in.Module, _ = e.router.source(h)
-			in.Name, _ = e.router.types[in.Module].NameOf(h.goType)
+			in.Module, _ = e.router.source(declared)
+			in.Name, _ = e.router.types[in.Module].NameOf(declared.goType)
 		case RejectedInput, AcceptedInput:
-			in.Module, in.Name, _ = e.cfg.Commands.Resolve("", h.goType)
+			in.Module, in.Name, _ = e.cfg.Commands.Resolve("", declared.goType)
 		}
 		d.Inputs = append(d.Inputs, in)
 	}

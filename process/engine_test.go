@@ -438,7 +438,7 @@ func TestCopiesInTheHomeLogAreNoEvents(t *testing.T) {
 		process.On[OrderRun, Paid]{Module: "payments", Starts: true, Locate: process.Key(func(e Paid) string { return e.ID }),
 			Evolve: func(s OrderRun, in process.Input[Paid]) OrderRun { s.Cents += in.Event.Cents; return s }},
 		process.On[OrderRun, OrderPlaced]{NoInstance: process.Ignore, Locate: process.Key(func(e OrderPlaced) string { return e.ID }), Evolve: func(s OrderRun, _ process.Input[OrderPlaced]) OrderRun { return s }},
-	)
+	).Otherwise(process.Ignore)
 	w.record("payments", Paid{"a", 7})
 	w.run()
 	// Another process that follows payments as they are recorded in sales must see none.

@@ -47,7 +47,7 @@ func ordered(react func(Menu, process.Input[MenuOrdered], *process.Step)) proces
 
 // exampleMachine runs a definition in memory.
 func exampleMachine(parts ...process.Part[Menu]) *process.Machine {
-	m, err := process.NewMachine(process.Define("menu", parts...), process.MachineOptions{})
+	m, err := process.NewMachine(process.Define("menu", parts...).Otherwise(process.Ignore), process.MachineOptions{})
 	if err != nil {
 		panic(err)
 	}
@@ -105,7 +105,7 @@ func ExampleDefine() {
 				do.Complete()
 			}
 		}),
-	)
+	).Otherwise(process.Ignore)
 	m, err := process.NewMachine(match, process.MachineOptions{})
 	if err != nil {
 		panic(err)
@@ -133,11 +133,15 @@ func ExampleDefinition_Check() {
 	// Output:
 	// process "menu of the day":
 	//	the process's name "menu of the day" is not 1 to 200 letters, digits or -._: (and does not begin with ensue.)
+	//	event process_test.CatererConfirmed: has neither Evolve nor React, so it does nothing
+	//	timeout process_test.Overdue: its Name has 1 to 200 letters, digits or -._: and is not ""
 	//	event process_test.MenuOrdered: has no Locate; say how it finds its instance by process.Key, Keys or Header
 	//	event process_test.MenuOrdered: starts an instance, so NoInstance never applies; leave it out
-	//	event process_test.CatererConfirmed: has neither Evolve nor React, so it does nothing
-	//	event process_test.CatererConfirmed: does not start an instance; declare NoInstance: process.Ignore or process.Defer
-	//	timeout process_test.Overdue: its Name has 1 to 200 letters, digits or -._: and is not ""
+	//	3 pairs of a phase and an input have no choice (???): list the phase in In, Ignore, Defer or Hold of its On, set NoInstance or Completed there, or add .Otherwise(process.Ignore) to the definition
+	//	                                     no instance  active  completed
+	//	event process_test.MenuOrdered       start        handle  ???
+	//	event process_test.CatererConfirmed  ???          handle  ???
+	//	timeout ""                           ignore       handle  ignore
 	// true 6
 }
 
@@ -478,7 +482,7 @@ func ExampleStep_Complete() {
 
 // A machine says what an engine would decide, without a log. Package processtest makes tests out of it.
 func ExampleNewMachine() {
-	def := process.Define("menu", ordered(func(_ Menu, in process.Input[MenuOrdered], do *process.Step) { do.Send(AskCaterer{in.Event.Order}) }))
+	def := process.Define("menu", ordered(func(_ Menu, in process.Input[MenuOrdered], do *process.Step) { do.Send(AskCaterer{in.Event.Order}) })).Otherwise(process.Ignore)
 	m, err := process.NewMachine(def, process.MachineOptions{Start: time.Date(2026, time.March, 2, 9, 0, 0, 0, time.UTC)})
 	if err != nil {
 		panic(err)
@@ -519,7 +523,7 @@ func kitchen(store process.Store) (app *ensue.App, stop func()) {
 		process.OnRejected[Menu, AskCaterer]{
 			React: func(_ Menu, _ process.Input[process.Rejected[AskCaterer]], do *process.Step) { do.Complete() },
 		},
-	)
+	).Otherwise(process.Ignore)
 	ctx, end := context.WithCancel(context.Background())
 	app, err := ensue.Open(ctx, "memory:",
 		ensue.Module{Name: "orders", Processes: []process.Definition{menu},

@@ -57,6 +57,8 @@ type Instance struct {
 	Marks       []Mark     // per source: inputs up to it were decided
 	Taken       []event.ID // ids of the events it took, which recognise them when a log was exported and imported
 	Timers      []Timer    // timeouts to come
+	Deferred    []Taken    // inputs that it keeps for a later phase, in order
+	Phase       Phase      // where its last step left it, of a process that declares phases
 	Once        []string   // keys that Step.Once was asked for
 	Sent        int        // commands it has sent
 	Steps       int        // inputs it has taken, those that were ignored included
@@ -125,6 +127,9 @@ type Record struct {
 	Input     Taken    `json:"in"`
 	Linked    bool     `json:"linked,omitempty"`    // the input is the linked event before this record; In has only what tells it apart
 	Ignored   string   `json:"ignored,omitempty"`   // the rule by which it was ignored; then nothing else was decided
+	Deferred  bool     `json:"deferred,omitempty"`  // it was put aside for a later phase, and nothing else was decided
+	Resumed   bool     `json:"resumed,omitempty"`   // it had been deferred, and its phase has come
+	Phase     Phase    `json:"phase,omitempty"`     // that the step left the instance in, where phases are declared
 	Birth     *Birth   `json:"birth,omitempty"`     // the step that started the instance
 	Set       []Timer  `json:"set,omitempty"`       // timeouts set, those of the same name replaced
 	Cancelled []string `json:"cancelled,omitempty"` // names of timeouts cancelled
@@ -153,7 +158,7 @@ type Sent struct {
 
 // plain tells whether the record says no more than that its input was taken.
 func (r *Record) plain() bool {
-	return r.Ignored == "" && r.Birth == nil && len(r.Set) == 0 && len(r.Cancelled) == 0 && len(r.Once) == 0 &&
+	return r.Ignored == "" && !r.Deferred && !r.Resumed && r.Phase == "" && r.Birth == nil && len(r.Set) == 0 && len(r.Cancelled) == 0 && len(r.Once) == 0 &&
 		len(r.Sent) == 0 && r.Emitted == 0 && !r.Completed
 }
 
@@ -167,11 +172,20 @@ func (i *Instance) note(r *Record) {
 	}
 	i.Steps++
 	i.Changed = r.Input.Time
-	switch r.Input.Kind {
-	case EventInput:
+	if r.Phase != "" {
+		i.Phase = r.Phase
+	}
+	if r.Deferred {
+		i.Deferred = append(i.Deferred, r.Input)
+	}
+	switch {
+	case r.Resumed:
+		i.Steps-- // it was counted when it was deferred
+		i.Deferred = slices.DeleteFunc(slices.Clone(i.Deferred), func(t Taken) bool { return t.ID == r.Input.ID })
+	case r.Input.Kind == EventInput:
 		i.mark(Mark{Module: r.Input.Module, Log: r.Input.Log, Position: r.Input.Position})
 		i.Taken = append(i.Taken, r.Input.ID)
-	case TimeoutInput:
+	case r.Input.Kind == TimeoutInput:
 		i.drop(r.Input.Name, r.Input.ID)
 	}
 	for _, name := range r.Cancelled {
@@ -202,6 +216,8 @@ type image struct {
 	Marks       []Mark          `json:"marks,omitempty"`
 	Taken       []event.ID      `json:"taken,omitempty"`
 	Timers      []Timer         `json:"timers,omitempty"`
+	Deferred    []Taken         `json:"deferred,omitempty"`
+	Phase       Phase           `json:"phase,omitempty"`
 	Once        []string        `json:"once,omitempty"`
 	Sent        int             `json:"sent,omitempty"`
 	Steps       int             `json:"steps"`
@@ -217,7 +233,7 @@ func (i *Instance) Image() ([]byte, error) {
 		return nil, fmt.Errorf("process: state of %s: %w", Stream(i.Process, i.Key), err)
 	}
 	return json.Marshal(image{Status: i.Status, Incarnation: i.Incarnation, State: state, Marks: i.Marks, Taken: i.Taken, Timers: i.Timers,
-		Once: i.Once, Sent: i.Sent, Steps: i.Steps, Started: i.Started, Changed: i.Changed})
+		Deferred: i.Deferred, Phase: i.Phase, Once: i.Once, Sent: i.Sent, Steps: i.Steps, Started: i.Started, Changed: i.Changed})
 }
 
 // FromImage returns the instance that Image made the document of. A document that cannot be read as the definition's state
@@ -232,5 +248,6 @@ func (h Home) FromImage(key string, data []byte) (*Instance, error) {
 		return nil, &StepError{Process: h.name, Instance: key, Input: "its state", Err: err}
 	}
 	return &Instance{Process: h.Process(), Key: key, Status: m.Status, Incarnation: m.Incarnation, State: state, Marks: m.Marks, Taken: m.Taken,
-		Timers: m.Timers, Once: m.Once, Sent: m.Sent, Steps: m.Steps, Started: m.Started, Changed: m.Changed}, nil
+		Timers:   m.Timers,
+		Deferred: m.Deferred, Phase: m.Phase, Once: m.Once, Sent: m.Sent, Steps: m.Steps, Started: m.Started, Changed: m.Changed}, nil
 }

@@ -72,24 +72,17 @@ type sentCommand struct {
 
 // NewMachine returns a machine without instances. The mistakes of the definition are those of Definition.Check.
 func NewMachine(def Definition, o MachineOptions) (*Machine, error) {
-	if err := def.Check(); err != nil {
+	def, err := def.ready()
+	if err != nil {
 		return nil, err
 	}
 	if o.Start.IsZero() {
 		o.Start = MachineStart
 	}
 	m := &Machine{def: &def, options: o, now: event.Micro(o.Start), most: restless, modules: map[string]*machineModule{}, instances: map[string]*machineInstance{}}
-	m.router = &router{def: &def, timeouts: map[string]*handler{}, outcomes: map[outcomeKey]*handler{}}
-	for _, h := range def.parts {
-		switch h.kind {
-		case TimeoutInput:
-			if other := m.router.timeouts[h.name]; other != nil {
-				return nil, fmt.Errorf("process %q: timeouts %v and %v have the same name %q", def.name, other.goType, h.goType, h.name)
-			}
-			m.router.timeouts[h.name] = h
-		case RejectedInput, AcceptedInput:
-			m.router.outcomes[outcomeKey{h.kind, h.goType.String()}] = h
-		}
+	m.router, err = newRouter(&def, nil, func(t reflect.Type) (string, error) { return t.String(), nil })
+	if err != nil {
+		return nil, err
 	}
 	return m, nil
 }
@@ -229,39 +222,137 @@ func (m *Machine) instance(key string) *machineInstance {
 // give lets one instance take an event, by where it is in its life.
 func (m *Machine) give(key string, in *machineInput) error {
 	x := m.instance(key)
-	h := in.handlings[0].h
-	if x.failed || x.Status != New {
-		return m.take(x, in)
-	}
 	switch {
-	case slices.ContainsFunc(x.waiting, func(w machineInput) bool { return w.taken.ID == in.taken.ID }):
+	case x.failed:
+		m.decide(key, in, VerdictQueued)
+		return nil
+	case x.Status != New && x.Duplicate(&in.taken), slices.ContainsFunc(x.waiting, func(w machineInput) bool { return w.taken.ID == in.taken.ID }):
 		m.decide(key, in, VerdictDuplicate)
-	case h.starts:
-		return m.start(x, in)
-	case h.noInstance == Defer:
+		return nil
+	}
+	born := x.Status == New
+	err := m.offer(x, in)
+	if waiting := x.waiting; born && x.Status != New { // what was deferred follows
+		x.waiting = nil
+		for n := range waiting {
+			err = errors.Join(err, m.takeDeferred(x, &waiting[n]))
+		}
+	}
+	return err
+}
+
+// offer follows the declared choice for an input, and takes up what was deferred when its phase has come.
+func (m *Machine) offer(x *machineInstance, in *machineInput) error {
+	policy, phase, err := m.def.fate(&x.Instance, in.handlings)
+	if err != nil {
+		return m.stand(x, in, err)
+	}
+	none := phase == PhaseNone
+	switch {
+	case policy == Handle:
+		var birth *Birth
+		if none {
+			birth = m.birth(x, in)
+		}
+		if err := m.step(x, &in.taken, birth, in.handlings); err != nil {
+			return err
+		}
+		return m.settle(x)
+	case policy == Hold:
+		return m.stand(x, in, &UnexpectedError{Phase: phase})
+	case policy == Defer && none:
+		if len(x.waiting) >= m.def.deferral.Most && m.def.deferral.Then == Hold {
+			return m.stand(x, in, &UnexpectedError{Why: fmt.Sprintf("%d inputs are deferred for this key, and there is no instance yet", len(x.waiting))})
+		} else if len(x.waiting) >= m.def.deferral.Most {
+			m.decide(x.Key, in, VerdictNoInstance)
+			return nil
+		}
 		x.waiting = append(x.waiting, *in)
-		m.decide(key, in, VerdictDeferred)
+		m.decide(x.Key, in, VerdictDeferred)
+	case policy == Defer:
+		return m.postpone(x, in)
+	case none:
+		m.decide(x.Key, in, VerdictNoInstance)
 	default:
-		m.decide(key, in, VerdictNoInstance)
+		m.ignore(x, &Record{Input: in.taken, Ignored: ignoredRule(phase)}, in, phase)
 	}
 	return nil
 }
 
-// start begins an instance's life, and gives it what was deferred, in order.
-func (m *Machine) start(x *machineInstance, in *machineInput) error {
+// stand lets an instance stand aside with an input.
+func (m *Machine) stand(x *machineInstance, in *machineInput, err error) error {
+	x.failed = true
+	m.decide(x.Key, in, VerdictFailed)
+	return itsStep(m.def.name, x.Key, &in.taken, err)
+}
+
+// postpone keeps an input for a later phase.
+func (m *Machine) postpone(x *machineInstance, in *machineInput) error {
+	rec, err := m.def.postpone(&x.Instance, &in.taken)
+	if err != nil {
+		return m.stand(x, in, err)
+	}
+	if !rec.Deferred {
+		m.ignore(x, rec, in, "")
+		return nil
+	}
+	m.note(x, rec)
+	heap.Push(&m.soon, due{at: rec.Set[0].Due, instance: x.Key, name: rec.Set[0].Name, id: rec.Set[0].ID})
+	m.decide(x.Key, in, VerdictDeferred)
+	return nil
+}
+
+// settle takes up what was deferred and whose phase has come, in order.
+func (m *Machine) settle(x *machineInstance) error {
+	for len(x.Deferred) > 0 {
+		found, facts, policy, phase, err := m.router.settling(&x.Instance)
+		if found == nil && err == nil {
+			return nil
+		}
+		in := machineInput{*found, facts}
+		switch {
+		case err != nil:
+			return m.stand(x, &in, err)
+		case policy == Hold:
+			return m.stand(x, &in, &UnexpectedError{Phase: phase})
+		case policy == Handle:
+			if err := m.compute(x, &in.taken, &Record{Input: in.taken, Resumed: true, Cancelled: []string{deferredName(&in.taken)}}, facts); err != nil {
+				return err
+			}
+		default:
+			m.ignore(x, ignoring(&in.taken, ignoredRule(phase)), &in, phase)
+		}
+	}
+	return nil
+}
+
+// expire is what becomes of an input that was deferred for too long.
+func (m *Machine) expire(x *machineInstance, fired *Taken) error {
+	k := slices.IndexFunc(x.Deferred, func(in Taken) bool { return deferredName(&in) == fired.Name })
+	if k < 0 {
+		return nil
+	}
+	in := machineInput{taken: x.Deferred[k]}
+	var err error
+	if in.handlings, err = m.router.decode(&in.taken); err != nil {
+		return err
+	}
+	if m.def.deferral.Then != Ignore {
+		return m.stand(x, &in, m.def.errDeferred(&in.taken, "its phase has not come in "+m.def.deferral.Within.String()))
+	}
+	m.ignore(x, ignoring(&in.taken, "deferred too long"), &in, "")
+	return nil
+}
+
+// birth returns what a starting step notes.
+func (m *Machine) birth(x *machineInstance, in *machineInput) *Birth {
 	birth := &Birth{Incarnation: x.Incarnation + 1}
 	for _, name := range slices.Sorted(maps.Keys(m.modules)) {
 		if log := m.modules[name]; name != in.taken.Module && log.head > 0 {
 			birth.Marks = append(birth.Marks, Mark{Module: name, Log: log.log, Position: log.head})
 		}
 	}
-	waiting := x.waiting
-	x.waiting = nil
-	err := m.step(x, &in.taken, birth, in.handlings)
-	for n := range waiting {
-		err = errors.Join(err, m.takeDeferred(x, &waiting[n]))
-	}
-	return err
+	return birth
 }
 
 // takeDeferred lets an instance take what waited for it, and before it the timeouts that were due by then.
@@ -275,40 +366,33 @@ func (m *Machine) takeDeferred(x *machineInstance, in *machineInput) error {
 			return err
 		}
 	}
-	switch {
-	case x.failed:
+	if x.failed {
 		m.decide(x.Key, in, VerdictQueued)
-	case x.Status == Completed:
-		m.ignore(x, &in.taken, in.handlings)
-	default:
-		return m.step(x, &in.taken, nil, in.handlings)
+		return nil
 	}
-	return nil
-}
-
-// take lets an instance that was started take an event.
-func (m *Machine) take(x *machineInstance, in *machineInput) error {
-	switch {
-	case x.failed:
-		m.decide(x.Key, in, VerdictQueued)
-	case x.Duplicate(&in.taken):
-		m.decide(x.Key, in, VerdictDuplicate)
-	case x.Status == Completed:
-		m.ignore(x, &in.taken, in.handlings)
-	default:
-		return m.step(x, &in.taken, nil, in.handlings)
-	}
-	return nil
+	return m.offer(x, in)
 }
 
 func (m *Machine) decide(key string, in *machineInput, v Verdict) {
 	m.decisions = append(m.decisions, Decision{Instance: key, Kind: in.taken.Kind, Input: in.handlings[0].fact, At: in.taken.Time, Verdict: v})
 }
 
-// ignore records with the instance that an input came after its completion.
-func (m *Machine) ignore(x *machineInstance, in *Taken, handlings []handling) {
-	x.note(&Record{Input: *in, Ignored: "completed"})
-	m.decisions = append(m.decisions, Decision{Instance: x.Key, Kind: in.Kind, Input: handlings[0].fact, At: in.Time, Verdict: VerdictCompleted})
+// ignore records with the instance that an input was ignored.
+func (m *Machine) ignore(x *machineInstance, rec *Record, in *machineInput, phase Phase) {
+	m.note(x, rec)
+	v := VerdictCompleted
+	if phase != PhaseCompleted {
+		v = Verdict("ignored: " + rec.Ignored)
+	}
+	m.decide(x.Key, in, v)
+}
+
+// note brings an instance up to date with a record that decides nothing.
+func (m *Machine) note(x *machineInstance, rec *Record) {
+	x.Instance.note(rec)
+	if x.again != nil {
+		x.again.note(rec)
+	}
 }
 
 // fire lets a timeout fire, if it still stands.
@@ -327,11 +411,14 @@ func (m *Machine) fire(d due) error {
 
 func (m *Machine) fireTimer(x *machineInstance, timer Timer) error {
 	in := timer.input()
+	if in.Type == deferredTimeout {
+		return m.expire(x, &in)
+	}
 	handlings, err := m.router.decode(&in)
 	if err != nil {
 		return err
 	}
-	return m.step(x, &in, nil, handlings)
+	return m.offer(x, &machineInput{in, handlings})
 }
 
 // outcome gives a command's outcome to the instance that sent it.
@@ -361,13 +448,10 @@ func (m *Machine) outcome(kind Kind, cmd any, rejection *command.Rejection, resu
 	m.sent = slices.Delete(m.sent, k, k+1)
 	err = m.pass(m.now)
 	x := m.instances[s.instance]
-	switch {
-	case x.failed:
+	if x.failed {
 		m.decide(x.Key, &machineInput{in, handlings}, VerdictQueued)
-	case x.Status == Completed:
-		m.ignore(x, &in, handlings)
-	default:
-		err = errors.Join(err, m.step(x, &in, nil, handlings))
+	} else {
+		err = errors.Join(err, m.offer(x, &machineInput{in, handlings}))
 	}
 	return m.decided(errors.Join(err, m.pass(m.now)))
 }

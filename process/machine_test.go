@@ -87,7 +87,7 @@ var counting = process.Define("counting",
 			return count(c, fmt.Sprintf("accepted %d", in.Event.Result))
 		},
 	},
-)
+).Otherwise(process.Ignore)
 
 // told is what became of inputs, one line each.
 func told(all []process.Decision) string {
@@ -178,7 +178,7 @@ func TestMachineTakesWhatIsEmittedFromItsHomeOnly(t *testing.T) {
 			React: func(_ int, _ process.Input[machineBegan], do *process.Step) {
 				do.Emit(event.New(machineFact{"x"}).WithHeader("by", "me"))
 			}},
-		process.On[int, machineFact]{Starts: true, Module: "home", Locate: process.Header[machineFact]("by"), Evolve: func(n int, _ process.Input[machineFact]) int { return n + 1 }})
+		process.On[int, machineFact]{Starts: true, Module: "home", Locate: process.Header[machineFact]("by"), Evolve: func(n int, _ process.Input[machineFact]) int { return n + 1 }}).Otherwise(process.Ignore)
 	tells(t, "0s Began@a handled, emitted {x}\n0s Fact@me handled")(newMachine(t, def, process.MachineOptions{Home: "home"}).Give(give(machineBegan{"a"})))
 	tells(t, "0s Began@a handled, emitted {x}")(newMachine(t, def, process.MachineOptions{}).Give(give(machineBegan{"a"})))
 	tells(t, "0s Began@a handled, emitted {x}")(newMachine(t, def, process.MachineOptions{Home: "elsewhere"}).Give(give(machineBegan{"a"})))
@@ -221,7 +221,7 @@ func TestMachineComesToRest(t *testing.T) {
 			def := process.Define("restless",
 				process.On[int, machineBegan]{Starts: true, Locate: process.Key(func(e machineBegan) string { return e.Key }),
 					React: func(_ int, _ process.Input[machineBegan], do *process.Step) { react(do) }},
-				process.OnTimeout[int, machineLater]{Name: "later", React: func(_ int, _ process.Input[machineLater], do *process.Step) { react(do) }})
+				process.OnTimeout[int, machineLater]{Name: "later", React: func(_ int, _ process.Input[machineLater], do *process.Step) { react(do) }}).Otherwise(process.Ignore)
 			m, err := process.NewMachine(def, process.MachineOptions{})
 			if err != nil {
 				t.Fatal(err)
@@ -242,7 +242,7 @@ func TestMachineRefusesWhatAnEngineCouldNotKeep(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			def := process.Define("bad", process.On[int, machineBegan]{Starts: true, Locate: process.Key(func(e machineBegan) string { return e.Key }),
-				React: func(_ int, _ process.Input[machineBegan], do *process.Step) { react(do) }})
+				React: func(_ int, _ process.Input[machineBegan], do *process.Step) { react(do) }}).Otherwise(process.Ignore)
 			_, err := newMachine(t, def, process.MachineOptions{}).Give(give(machineBegan{"a"}))
 			var failed *process.StepError
 			if !errors.As(err, &failed) {
@@ -257,7 +257,7 @@ func TestMachineAsksWhichModuleWhereSeveralAreMeant(t *testing.T) {
 		return process.On[string, machineBegan]{Starts: true, Module: module, Locate: process.Key(func(e machineBegan) string { return e.Key }),
 			Evolve: func(s string, in process.Input[machineBegan]) string { return s + module }}
 	}
-	m := newMachine(t, process.Define("two", on("north"), on("south")), process.MachineOptions{})
+	m := newMachine(t, process.Define("two", on("north"), on("south")).Otherwise(process.Ignore), process.MachineOptions{})
 	var unhandled *process.UnhandledError
 	if _, err := m.Give(give(machineBegan{"a"})); !errors.As(err, &unhandled) || !strings.Contains(err.Error(), "say which module") {
 		t.Fatal(err)

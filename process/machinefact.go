@@ -66,13 +66,13 @@ func occurred(draft event.Draft) time.Time {
 }
 
 // handler returns the part of the definition that handles events of a Go type.
-func (m *Machine) handler(module string, goType reflect.Type) (*handler, error) {
+func (m *Machine) handler(module string, goType reflect.Type) (*declared, error) {
 	if h := m.router.onEvent(module, goType); h != nil {
 		return h, nil
 	}
 	unhandled := &UnhandledError{Process: m.def.name, Kind: EventInput, GoType: goType}
-	var found *handler
-	for _, h := range m.def.parts {
+	var found *declared
+	for _, h := range m.def.inputs {
 		switch {
 		case h.kind == EventInput && goType != nil && goType.Kind() == reflect.Pointer && h.goType == goType.Elem():
 			unhandled.Hint = "give the value, not a pointer to it"

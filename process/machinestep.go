@@ -85,9 +85,13 @@ func (e *NotSentError) Error() string {
 
 // step computes a step and takes note of what must ensue.
 func (m *Machine) step(x *machineInstance, in *Taken, birth *Birth, handlings []handling) error {
+	return m.compute(x, in, &Record{Input: *in, Birth: birth}, handlings)
+}
+
+func (m *Machine) compute(x *machineInstance, in *Taken, rec *Record, handlings []handling) error {
 	m.effects = nil
-	timers := slices.Clone(x.Timers)
-	rec, s, err := m.def.step((*machineWorld)(m), &x.Instance, in, birth, handlings)
+	timers := slices.DeleteFunc(slices.Clone(x.Timers), func(t Timer) bool { return t.Type == deferredTimeout })
+	rec, s, err := m.def.compute((*machineWorld)(m), &x.Instance, in, rec, handlings)
 	if err == nil && x.again != nil {
 		err = m.verify(x, rec, handlings)
 	}

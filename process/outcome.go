@@ -44,13 +44,9 @@ func (t *term) takeOutcomes(ctx context.Context) error {
 }
 
 func (t *term) takeOutcome(inst *Instance, in *Taken) error {
-	if inst.Status == Completed {
-		t.ignore(inst, in, "completed")
-		return nil
-	}
 	handlings, err := t.router.decode(in)
 	if err == nil {
-		err = t.step(inst, in, nil, handlings)
+		err = t.offer(inst, in, handlings)
 	}
 	if err != nil {
 		return t.failOrStop(inst.Key, inst, in, err)

@@ -9,44 +9,6 @@ import (
 	"github.com/ensue-io/ensue/event"
 )
 
-// Policy says what becomes of an input that finds no instance and starts none.
-type Policy uint8
-
-// The policies. There is no default: leaving the choice out is a mistake of the definition.
-const (
-	Ignore Policy = 1 // it is of no interest; counted, and never applied later
-	Defer  Policy = 2 // it is kept until an instance with its key starts, and then given to it in log order
-)
-
-func (p Policy) String() string {
-	switch p {
-	case Ignore:
-		return "ignore"
-	case Defer:
-		return "defer"
-	default:
-		return "undeclared"
-	}
-}
-
-// MarshalText implements encoding.TextMarshaler.
-func (p Policy) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
-
-// UnmarshalText implements encoding.TextUnmarshaler.
-func (p *Policy) UnmarshalText(text []byte) error {
-	switch string(text) {
-	case "ignore":
-		*p = Ignore
-	case "defer":
-		*p = Defer
-	case "undeclared", "":
-		*p = 0
-	default:
-		return fmt.Errorf("process: %q is no policy", text)
-	}
-	return nil
-}
-
 // Locator finds the instances that an event concerns, by their keys. Make one with Key, Keys or Header.
 type Locator[E any] struct {
 	find func(E, event.Metadata) []string
@@ -72,16 +34,22 @@ func Header[E any](name string) Locator[E] {
 // On handles an event.
 type On[S, E any] struct {
 	Starts     bool       // an event that finds no instance starts one
-	NoInstance Policy     // what becomes of an event that finds no instance, where Starts is false: Ignore or Defer
+	NoInstance Policy     // what becomes of an event that finds no instance, where Starts is false
+	In         []Phase    // where it is handled; left out: in every phase that is named nowhere else
+	Ignore     []Phase    // where it is of no interest
+	Defer      []Phase    // where it is kept for a later phase
+	Hold       []Phase    // where it must not come
+	Completed  Policy     // what becomes of one that comes when the instance is completed: Ignore or Hold
 	Module     string     // the module that the event comes from; needed only where several register its type
-	Locate     Locator[E] // which instances it concerns
+	Locate     Locator[E] // which instances it concerns; of several parts for one event, one says it
 
 	Evolve func(S, Input[E]) S      // the state after the event; pure. Leave it out where the state stays
 	React  func(S, Input[E], *Step) // what must ensue, given the state after the event; pure but for the Step's effects
 }
 
 func (o On[S, E]) define(d *Definition, _ *S) {
-	h := &handler{kind: EventInput, goType: reflect.TypeFor[E](), module: o.Module, starts: o.Starts, noInstance: o.NoInstance}
+	h := &handler{kind: EventInput, goType: reflect.TypeFor[E](), module: o.Module, starts: o.Starts, noInstance: o.NoInstance,
+		in: o.In, ignore: o.Ignore, postpone: o.Defer, hold: o.Hold, completed: o.Completed}
 	if find := o.Locate.find; find != nil {
 		h.locate = func(fact any, m event.Metadata) []string { return find(fact.(E), m) }
 	}
@@ -91,20 +59,25 @@ func (o On[S, E]) define(d *Definition, _ *S) {
 
 // OnTimeout handles a timeout that the instance set with Step.After or Step.At.
 type OnTimeout[S, T any] struct {
-	Name string // stable name of the timeout's type: it is stored
+	Name   string  // stable name of the timeout's type: it is stored
+	In     []Phase // as of On
+	Ignore []Phase
+	Defer  []Phase
+	Hold   []Phase
 
 	Evolve func(S, Input[T]) S
 	React  func(S, Input[T], *Step)
 }
 
 func (o OnTimeout[S, T]) define(d *Definition, _ *S) {
-	h := &handler{kind: TimeoutInput, goType: reflect.TypeFor[T](), name: o.Name, fact: func(t *Taken) (any, error) {
-		var v T
-		if err := json.Unmarshal(t.Data, &v); err != nil {
-			return nil, fmt.Errorf("decode timeout %q: %w", t.Type, err)
-		}
-		return v, nil
-	}}
+	h := &handler{kind: TimeoutInput, goType: reflect.TypeFor[T](), name: o.Name,
+		in: o.In, ignore: o.Ignore, postpone: o.Defer, hold: o.Hold, fact: func(t *Taken) (any, error) {
+			var v T
+			if err := json.Unmarshal(t.Data, &v); err != nil {
+				return nil, fmt.Errorf("decode timeout %q: %w", t.Type, err)
+			}
+			return v, nil
+		}}
 	setFuncs(h, o.Evolve, o.React)
 	d.parts = append(d.parts, h)
 }
@@ -117,21 +90,28 @@ type Rejected[C any] struct {
 
 // OnRejected handles the rejection of a command that the instance sent. The command's codec must be JSON, the default.
 type OnRejected[S, C any] struct {
+	In        []Phase // as of On
+	Ignore    []Phase
+	Defer     []Phase
+	Hold      []Phase
+	Completed Policy // what becomes of one that comes when the instance is completed: Ignore or Hold
+
 	Evolve func(S, Input[Rejected[C]]) S
 	React  func(S, Input[Rejected[C]], *Step)
 }
 
 func (o OnRejected[S, C]) define(d *Definition, _ *S) {
-	h := &handler{kind: RejectedInput, goType: reflect.TypeFor[C](), fact: func(t *Taken) (any, error) {
-		r := Rejected[C]{}
-		if t.Rejection != nil {
-			r.Rejection = *t.Rejection
-		}
-		if err := json.Unmarshal(t.Data, &r.Command); err != nil {
-			return nil, fmt.Errorf("decode command %q: %w", t.Type, err)
-		}
-		return r, nil
-	}}
+	h := &handler{kind: RejectedInput, goType: reflect.TypeFor[C](),
+		in: o.In, ignore: o.Ignore, postpone: o.Defer, hold: o.Hold, completed: o.Completed, fact: func(t *Taken) (any, error) {
+			r := Rejected[C]{}
+			if t.Rejection != nil {
+				r.Rejection = *t.Rejection
+			}
+			if err := json.Unmarshal(t.Data, &r.Command); err != nil {
+				return nil, fmt.Errorf("decode command %q: %w", t.Type, err)
+			}
+			return r, nil
+		}}
 	setFuncs(h, o.Evolve, o.React)
 	d.parts = append(d.parts, h)
 }
@@ -145,23 +125,30 @@ type Accepted[C, R any] struct {
 // OnAccepted handles the success of a command that the instance sent. There is no order between it and the events that
 // the command caused. The command's codec must be JSON, the default.
 type OnAccepted[S, C, R any] struct {
+	In        []Phase // as of On
+	Ignore    []Phase
+	Defer     []Phase
+	Hold      []Phase
+	Completed Policy // what becomes of one that comes when the instance is completed: Ignore or Hold
+
 	Evolve func(S, Input[Accepted[C, R]]) S
 	React  func(S, Input[Accepted[C, R]], *Step)
 }
 
 func (o OnAccepted[S, C, R]) define(d *Definition, _ *S) {
-	h := &handler{kind: AcceptedInput, goType: reflect.TypeFor[C](), fact: func(t *Taken) (any, error) {
-		a := Accepted[C, R]{}
-		if err := json.Unmarshal(t.Data, &a.Command); err != nil {
-			return nil, fmt.Errorf("decode command %q: %w", t.Type, err)
-		}
-		if len(t.Result) > 0 {
-			if err := json.Unmarshal(t.Result, &a.Result); err != nil {
-				return nil, fmt.Errorf("decode result of command %q: %w", t.Type, err)
+	h := &handler{kind: AcceptedInput, goType: reflect.TypeFor[C](),
+		in: o.In, ignore: o.Ignore, postpone: o.Defer, hold: o.Hold, completed: o.Completed, fact: func(t *Taken) (any, error) {
+			a := Accepted[C, R]{}
+			if err := json.Unmarshal(t.Data, &a.Command); err != nil {
+				return nil, fmt.Errorf("decode command %q: %w", t.Type, err)
 			}
-		}
-		return a, nil
-	}}
+			if len(t.Result) > 0 {
+				if err := json.Unmarshal(t.Result, &a.Result); err != nil {
+					return nil, fmt.Errorf("decode result of command %q: %w", t.Type, err)
+				}
+			}
+			return a, nil
+		}}
 	setFuncs(h, o.Evolve, o.React)
 	d.parts = append(d.parts, h)
 }

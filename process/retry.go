@@ -62,13 +62,40 @@ func (t *term) failOrStop(key string, inst *Instance, in *Taken, err error) erro
 	return t.enqueue(h, in)
 }
 
-// retrying notes whether the hold is to be tried again.
+// retrying notes whether the hold is to be tried again, or how long it waits.
 func (t *term) retrying(h *Holding) {
 	if h.Condition == Retrying {
 		t.retries[h.Instance] = h
 	} else {
 		delete(t.retries, h.Instance)
 	}
+	if h.Condition == Waiting && !h.RetryAt.IsZero() && (t.waited.IsZero() || h.RetryAt.Before(t.waited)) {
+		t.waited = h.RetryAt
+	}
+}
+
+// takeWaits ends the wait of inputs for which no instance has come in time.
+func (t *term) takeWaits(ctx context.Context) error {
+	now := t.cfg.Now()
+	if t.waited.IsZero() || t.waited.After(now) {
+		return nil
+	}
+	var next time.Time
+	for _, h := range t.holds {
+		if h.Condition != Waiting || h.RetryAt.IsZero() {
+			continue
+		}
+		if !h.RetryAt.After(now) && t.batch.holds[h.Instance] == nil && t.batch.inputs < t.limit() {
+			if err := t.waitedTooLong(ctx, h); err != nil {
+				return err
+			}
+		}
+		if h.Condition == Waiting && (next.IsZero() || h.RetryAt.Before(next)) {
+			next = h.RetryAt
+		}
+	}
+	t.waited = next
+	return nil
 }
 
 // takeRetries tries again what is due: the failed input, then those behind it, in order.
@@ -122,12 +149,15 @@ func (t *term) retry(ctx context.Context, h *Holding) error {
 	t.cache.drop(h.Instance) // what failed may have changed it in place
 	inst, err := t.instance(ctx, h.Instance)
 	if err != nil {
-		if len(items) == 0 {
-			return err
+		if len(items) == 0 { // it was to take up what it had deferred
+			items = append(items, queued{taken: Taken{Type: "deferred"}})
 		}
 		return t.failAgain(h, &items[0].taken, err)
 	}
 	for n := range items {
+		if settled, err := t.settle(h, inst); err != nil || !settled {
+			return err
+		}
 		in := &items[n].taken
 		if taken, err := t.takeQueued(inst, in); err != nil {
 			return t.failAgain(h, in, err)
@@ -137,6 +167,9 @@ func (t *term) retry(ctx context.Context, h *Holding) error {
 		t.batch.inputs++
 		h.Queued--
 		t.batch.put(eventlog.Delete{Kind: eventlog.Queued, Key: queueKey(process, h.Instance, items[n].number)})
+	}
+	if settled, err := t.settle(h, inst); err != nil || !settled {
+		return err
 	}
 	if h.Queued > 0 && len(items) > 0 {
 		t.batch.hold(h) // the rest follows in the next turn
@@ -176,11 +209,7 @@ func (t *term) takeQueued(inst *Instance, in *Taken) (taken bool, err error) {
 			break
 		}
 		fired := timer.input()
-		handlings, err := t.router.decode(&fired)
-		if err == nil {
-			err = t.step(inst, &fired, nil, handlings)
-		}
-		if err != nil {
+		if err := t.takeFired(inst, &fired); err != nil {
 			return false, err
 		}
 		if t.batch.inputs++; t.single > 0 {
@@ -191,6 +220,7 @@ func (t *term) takeQueued(inst *Instance, in *Taken) (taken bool, err error) {
 		if timer, set := inst.timer(in.Name); !set || timer.ID != in.ID {
 			return true, nil
 		}
+		return true, t.takeFired(inst, in)
 	}
 	if in.Kind == EventInput && slices.Contains(inst.Taken, in.ID) {
 		t.batch.stats.Duplicates++
@@ -203,18 +233,7 @@ func (t *term) takeQueued(inst *Instance, in *Taken) (taken bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	switch {
-	case inst.Status == Completed:
-		t.ignore(inst, in, "completed")
-		return true, nil
-	case inst.Status == New:
-		if !slices.ContainsFunc(handlings, func(x handling) bool { return x.h.starts }) {
-			return true, t.noInstance(inst.Key, in, handlings)
-		}
-		return true, t.step(inst, in, t.birth(inst, in), handlings)
-	default:
-		return true, t.step(inst, in, nil, handlings)
-	}
+	return true, t.offer(inst, in, handlings)
 }
 
 // firstTimer returns the instance's timer that is due first, if it is due by then.

@@ -14,8 +14,8 @@ import (
 type router struct {
 	def      *Definition
 	types    map[string]*event.Registry // by module
-	timeouts map[string]*handler        // by the type's stable name
-	outcomes map[outcomeKey]*handler
+	timeouts map[string]*declared       // by the type's stable name
+	outcomes map[outcomeKey]*declared
 }
 
 // outcomeKey tells outcomes apart: by kind and the command's stable name.
@@ -26,25 +26,28 @@ type outcomeKey struct {
 
 // newRouter prepares the definition for the modules around it. commandName tells the stable name of a command's Go type.
 func newRouter(d *Definition, types map[string]*event.Registry, commandName func(reflect.Type) (string, error)) (*router, error) {
-	r := &router{def: d, types: types, timeouts: map[string]*handler{}, outcomes: map[outcomeKey]*handler{}}
+	r := &router{def: d, types: types, timeouts: map[string]*declared{}, outcomes: map[outcomeKey]*declared{}}
 	var errs []error
-	for _, h := range d.parts {
-		switch h.kind {
+	for _, in := range d.inputs {
+		switch in.kind {
 		case TimeoutInput:
-			if other := r.timeouts[h.name]; other != nil {
-				errs = append(errs, fmt.Errorf("process %q: timeouts %v and %v have the same name %q", d.name, other.goType, h.goType, h.name))
+			if other := r.timeouts[in.name]; other != nil {
+				errs = append(errs, fmt.Errorf("process %q: timeouts %v and %v have the same name %q", d.name, other.goType, in.goType, in.name))
 			}
-			r.timeouts[h.name] = h
+			r.timeouts[in.name] = in
 		case RejectedInput, AcceptedInput:
-			name, err := commandName(h.goType)
+			name, err := commandName(in.goType)
 			if err != nil {
-				errs = append(errs, fmt.Errorf("process %q: %s: %w", d.name, h, err))
+				errs = append(errs, fmt.Errorf("process %q: %s: %w", d.name, in, err))
 				continue
 			}
-			r.outcomes[outcomeKey{h.kind, name}] = h
+			r.outcomes[outcomeKey{in.kind, name}] = in
 		case EventInput:
-			if _, err := r.source(h); err != nil {
-				errs = append(errs, fmt.Errorf("process %q: %s: %w", d.name, h, err))
+			if r.types == nil {
+				continue // a machine's: there are no modules
+			}
+			if _, err := r.source(in); err != nil {
+				errs = append(errs, fmt.Errorf("process %q: %s: %w", d.name, in, err))
 			}
 		}
 	}
@@ -52,27 +55,27 @@ func newRouter(d *Definition, types map[string]*event.Registry, commandName func
 }
 
 // source returns the module that an event comes from: the one named, or the only one that registers its type.
-func (r *router) source(h *handler) (string, error) {
-	if h.module != "" {
-		types, ok := r.types[h.module]
+func (r *router) source(in *declared) (string, error) {
+	if in.module != "" {
+		types, ok := r.types[in.module]
 		if !ok {
-			return "", fmt.Errorf("there is no module %q in the application", h.module)
+			return "", fmt.Errorf("there is no module %q in the application", in.module)
 		}
-		if _, ok := types.NameOf(h.goType); !ok {
-			return "", fmt.Errorf("module %q does not register the type; add event.Named[%v](\"…\") to its Events", h.module, h.goType)
+		if _, ok := types.NameOf(in.goType); !ok {
+			return "", fmt.Errorf("module %q does not register the type; add event.Named[%v](\"…\") to its Events", in.module, in.goType)
 		}
-		return h.module, nil
+		return in.module, nil
 	}
 	var found []string
 	for module, types := range r.types {
-		if _, ok := types.NameOf(h.goType); ok {
+		if _, ok := types.NameOf(in.goType); ok {
 			found = append(found, module)
 		}
 	}
 	slices.Sort(found)
 	switch len(found) {
 	case 0:
-		return "", fmt.Errorf("no module registers the type; add event.Named[%v](\"…\") to the Events of the module that appends it", h.goType)
+		return "", fmt.Errorf("no module registers the type; add event.Named[%v](\"…\") to the Events of the module that appends it", in.goType)
 	case 1:
 		return found[0], nil
 	default:
@@ -84,18 +87,18 @@ func (r *router) source(h *handler) (string, error) {
 // types that may concern it.
 func (r *router) sources() (modules []string, names map[string][]string) {
 	names = map[string][]string{}
-	for _, h := range r.def.parts {
-		if h.kind != EventInput {
+	for _, in := range r.def.inputs {
+		if in.kind != EventInput {
 			continue
 		}
-		module, err := r.source(h)
+		module, err := r.source(in)
 		if err != nil {
 			continue // reported by newRouter
 		}
 		if !slices.Contains(modules, module) {
 			modules = append(modules, module)
 		}
-		for _, name := range r.types[module].Readable(h.goType) {
+		for _, name := range r.types[module].Readable(in.goType) {
 			if !slices.Contains(names[module], name) {
 				names[module] = append(names[module], name)
 			}
@@ -119,8 +122,8 @@ func (r *router) decode(t *Taken) ([]handling, error) {
 		}
 		handlings := make([]handling, 0, len(facts))
 		for _, fact := range facts {
-			if h := r.onEvent(t.Module, reflect.TypeOf(fact)); h != nil {
-				handlings = append(handlings, handling{h, fact})
+			if in := r.onEvent(t.Module, reflect.TypeOf(fact)); in != nil {
+				handlings = append(handlings, handling{in, fact})
 			}
 		}
 		return handlings, nil
@@ -135,25 +138,25 @@ func (r *router) decode(t *Taken) ([]handling, error) {
 // an instance's history it leaves the state as it is, like an event that is no longer handled.
 var errUnhandled = errors.New("the definition no longer handles it; keep the part that does until no instance waits for it")
 
-func (r *router) single(h *handler, t *Taken) ([]handling, error) {
-	if h == nil {
+func (r *router) single(in *declared, t *Taken) ([]handling, error) {
+	if in == nil {
 		return nil, &StepError{Process: r.def.name, Input: t.describe(), Err: errUnhandled}
 	}
-	fact, err := h.fact(t)
+	fact, err := in.parts[0].fact(t)
 	if err != nil {
 		return nil, &StepError{Process: r.def.name, Input: t.describe(), Err: err}
 	}
-	return []handling{{h, fact}}, nil
+	return []handling{{in, fact}}, nil
 }
 
-func (r *router) onEvent(module string, goType reflect.Type) *handler {
-	var found *handler
-	for _, h := range r.def.parts {
-		if h.kind == EventInput && h.goType == goType && (h.module == "" || h.module == module) {
-			if h.module != "" {
-				return h
+func (r *router) onEvent(module string, goType reflect.Type) *declared {
+	var found *declared
+	for _, in := range r.def.inputs {
+		if in.kind == EventInput && in.goType == goType && (in.module == "" || in.module == module) {
+			if in.module != "" {
+				return in
 			}
-			found = h
+			found = in
 		}
 	}
 	return found
@@ -187,7 +190,7 @@ func (r *router) locate(t *Taken, handlings []handling) (keys []string, err erro
 	}()
 	var seen map[string]bool // of many: most events have one
 	for _, x := range handlings {
-		for _, key := range x.h.locate(x.fact, t.Metadata) {
+		for _, key := range x.in.locator().locate(x.fact, t.Metadata) {
 			if key == "" || seen[key] || seen == nil && slices.Contains(keys, key) {
 				continue
 			}

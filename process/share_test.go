@@ -584,7 +584,7 @@ func TestReplayIsSharedByWorkers(t *testing.T) {
 				React: func(_ OrderRun, _ process.Input[PayDue], do *process.Step) {
 					do.Send(Release{ID: do.Instance()})
 					do.Complete()
-				}})
+				}}).Otherwise(process.Ignore)
 		var hands []*hand
 		for range workers {
 			hands = append(hands, w.hire(t))

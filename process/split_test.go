@@ -61,7 +61,7 @@ func TestG9_AnOutcomeThatCannotBeStoredIsHeld(t *testing.T) {
 				}
 				do.Emit(OrderClosed{ID: do.Instance(), How: how})
 			}},
-	)
+	).Otherwise(process.Ignore)
 	w.bus = func(_ string, next dispatch) dispatch {
 		return func(ctx context.Context, c command.Envelope, first bool) (command.Outcome, error) {
 			o, err := next(ctx, c, first)

@@ -183,35 +183,62 @@ func (e *StepError) Error() string {
 
 func (e *StepError) Unwrap() error { return e.Err }
 
-// handling is a fact with the part of the definition that handles it.
+// handling is a fact with what the definition says of it.
 type handling struct {
-	h    *handler
+	in   *declared
 	fact any
 }
 
+// part returns the part that handles the fact in a phase; nil where none does.
+func (x handling) part(phase Phase) *handler { return x.in.choices[phase].part }
+
 // step is the pure core: an instance takes an input, its state evolves and it decides. The instance is changed in
 // place; after an error it must not be used any more.
-func (d *Definition) step(w world, inst *Instance, t *Taken, birth *Birth, handlings []handling) (rec *Record, s *Step, err error) {
+func (d *Definition) step(w world, inst *Instance, t *Taken, birth *Birth, handlings []handling) (*Record, *Step, error) {
+	return d.compute(w, inst, t, &Record{Input: *t, Birth: birth}, handlings)
+}
+
+// resume is step on an input that was deferred.
+func (d *Definition) resume(w world, inst *Instance, t *Taken, handlings []handling) (*Record, *Step, error) {
+	return d.compute(w, inst, t, &Record{Input: *t, Resumed: true, Cancelled: []string{deferredName(t)}}, handlings)
+}
+
+func (d *Definition) compute(w world, inst *Instance, t *Taken, rec *Record, handlings []handling) (_ *Record, s *Step, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = &StepError{Process: d.name, Instance: inst.Key, Input: t.describe(), Err: fmt.Errorf("panic: %v", p), Stack: string(debug.Stack())}
 		}
 	}()
-	rec = &Record{Input: *t, Birth: birth}
 	s = &Step{def: d, world: w, inst: inst, input: t, rec: rec}
+	phase, err := d.phase(inst)
+	s.fail(err)
 	if t.Kind == TimeoutInput { // it fired: Cancel and Once must see that it is gone
 		inst.drop(t.Name, t.ID)
 	}
 	for _, x := range handlings {
-		if x.h.evolve != nil {
-			inst.State = x.h.evolve(inst.State, t, x.fact)
+		h := x.part(phase)
+		if h == nil {
+			continue
 		}
-		if x.h.react != nil {
-			x.h.react(inst.State, t, x.fact, s)
+		if h.evolve != nil {
+			inst.State = h.evolve(inst.State, t, x.fact)
+		}
+		if h.react != nil {
+			h.react(inst.State, t, x.fact, s)
 		}
 	}
 	for _, r := range d.rules {
 		r(inst.State, s)
+	}
+	if d.phaseOf != nil {
+		after, err := d.phase(&Instance{Status: Running, State: inst.State})
+		s.fail(err)
+		if rec.Completed {
+			after = PhaseCompleted
+		}
+		if after != phase {
+			rec.Phase = after
+		}
 	}
 	if s.err != nil {
 		return nil, nil, &StepError{Process: d.name, Instance: inst.Key, Input: t.describe(), Err: s.err}
@@ -231,10 +258,14 @@ func (d *Definition) evolve(inst *Instance, rec *Record, handlings []handling) (
 			err = &StepError{Process: d.name, Instance: inst.Key, Input: rec.Input.describe(), Err: fmt.Errorf("panic while reading history: %v", p), Stack: string(debug.Stack())}
 		}
 	}()
-	if rec.Ignored == "" {
+	if rec.Ignored == "" && !rec.Deferred {
+		phase, err := d.phase(inst)
+		if err != nil {
+			return &StepError{Process: d.name, Instance: inst.Key, Input: rec.Input.describe(), Err: err}
+		}
 		for _, x := range handlings {
-			if x.h.evolve != nil {
-				inst.State = x.h.evolve(inst.State, &rec.Input, x.fact)
+			if h := x.part(phase); h != nil && h.evolve != nil {
+				inst.State = h.evolve(inst.State, &rec.Input, x.fact)
 			}
 		}
 	}

@@ -108,7 +108,7 @@ func (h Home) Replay(i *Instance, r *Record) error {
 	if err == nil {
 		handlings, err = h.router.concerning(i.Key, &r.Input, handlings)
 	}
-	if err != nil && r.Ignored == "" && !errors.Is(err, errUnhandled) {
+	if err != nil && r.Ignored == "" && !r.Deferred && !errors.Is(err, errUnhandled) {
 		return &StepError{Process: h.name, Instance: i.Key, Input: "its history: " + r.Input.describe(), Err: err}
 	}
 	return h.def.evolve(i, r, handlings)

@@ -105,7 +105,8 @@ func (Streams) Save(home Home, changes []Change) ([]eventlog.Write, error) {
 			if n == 0 && s.Record.Birth != nil {
 				before = New
 			}
-			link := s.Home && home.links && s.Record.Input.Stream != stream
+			link := s.Home && home.links && !s.Record.Resumed && // what was deferred is linked already
+				s.Record.Input.Stream != stream
 			if link {
 				writes = append(writes, eventlog.LinkTo{Stream: stream, Expect: eventlog.Exactly(event.Version(i.Token)), Positions: []eventlog.Position{s.Record.Input.Position}})
 				i.Token++

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/ensue-io/ensue/event"
 )
@@ -136,7 +135,6 @@ func (t *term) takeEvent(ctx context.Context, s *source, it *item) (whole bool, 
 
 // give lets one instance take an event, by where it is in its life.
 func (t *term) give(ctx context.Context, key string, in *Taken, handlings []handling) error {
-	starts := slices.ContainsFunc(handlings, func(x handling) bool { return x.h.starts })
 	h := t.holds[key]
 	if h != nil {
 		if h.has(in) {
@@ -151,42 +149,67 @@ func (t *term) give(ctx context.Context, key string, in *Taken, handlings []hand
 	if err != nil {
 		return t.failOrStop(key, nil, in, err)
 	}
-	switch inst.Status {
-	case New:
-		if !starts {
-			return t.noInstance(key, in, handlings)
-		}
-		if err := t.step(inst, in, t.birth(inst, in), handlings); err != nil {
-			return t.failOrStop(key, inst, in, err)
-		}
-		if h != nil { // what was deferred follows, before anything else of this instance
-			h.Condition, h.RetryAt = Retrying, event.Micro(t.cfg.Now())
-			known := Instance{Marks: h.Marks}
-			for _, m := range inst.Marks {
-				known.mark(m)
-			}
-			h.Marks = known.Marks
-			t.batch.hold(h)
-			t.retrying(h)
-		}
-		return nil
-	case Completed:
-		if inst.Duplicate(in) {
-			t.batch.stats.Duplicates++
-			return nil
-		}
-		t.ignore(inst, in, "completed")
-		return nil
-	default:
-		if inst.Duplicate(in) {
-			t.batch.stats.Duplicates++
-			return nil
-		}
-		if err := t.step(inst, in, nil, handlings); err != nil {
-			return t.failOrStop(key, inst, in, err)
-		}
+	if inst.Status != New && inst.Duplicate(in) {
+		t.batch.stats.Duplicates++
 		return nil
 	}
+	born := inst.Status == New
+	if err := t.offer(inst, in, handlings); err != nil {
+		return t.failOrStop(key, inst, in, err)
+	}
+	if h = t.holds[key]; h != nil && born && inst.Status != New { // what was deferred follows, before anything else of this instance
+		h.Condition, h.RetryAt = Retrying, event.Micro(t.cfg.Now())
+		known := Instance{Marks: h.Marks}
+		for _, m := range inst.Marks {
+			known.mark(m)
+		}
+		h.Marks = known.Marks
+		t.batch.hold(h)
+		t.retrying(h)
+	}
+	return nil
+}
+
+// offer follows the declared choice for an input at an instance that is not held. An error is the instance's own when it
+// is to stand aside.
+func (t *term) offer(inst *Instance, in *Taken, handlings []handling) error {
+	policy, phase, err := t.cfg.Definition.fate(inst, handlings)
+	if err != nil {
+		return t.stepError(inst.Key, in, err)
+	}
+	if phase == PhaseNone && policy != Handle {
+		return t.noInstance(inst.Key, in, policy)
+	}
+	switch policy {
+	case Handle:
+		var birth *Birth
+		if phase == PhaseNone {
+			birth = t.birth(inst, in)
+		}
+		if err := t.step(inst, in, birth, handlings); err != nil {
+			return err
+		}
+		return t.unsettled(inst)
+	case Hold:
+		return t.stepError(inst.Key, in, &UnexpectedError{Phase: phase})
+	case Defer:
+		return t.postpone(inst, in)
+	default:
+		t.ignore(inst, in, ignoredRule(phase))
+		return nil
+	}
+}
+
+// ignoredRule names the rule by which an input is ignored in a phase.
+func ignoredRule(phase Phase) string {
+	if phase == PhaseCompleted || phase == PhaseActive {
+		return string(phase)
+	}
+	return "phase " + string(phase)
+}
+
+func (t *term) stepError(key string, in *Taken, err error) error {
+	return &StepError{Process: t.timers.process, Instance: key, Input: in.describe(), Err: err}
 }
 
 // birth returns what a starting step notes: where the process stands in each of its sources, so that nothing that was
@@ -215,16 +238,39 @@ func (t *term) passed(key string, in *Taken) (marks []Mark) {
 }
 
 // noInstance follows the declared policy for an input that finds no instance.
-func (t *term) noInstance(key string, in *Taken, handlings []handling) error {
-	if !slices.ContainsFunc(handlings, func(x handling) bool { return x.h.noInstance == Defer }) {
-		t.countIgnored(t.mine.partition(key), "no instance: "+in.Type, in)
+func (t *term) noInstance(key string, in *Taken, policy Policy) error {
+	h := t.holds[key]
+	bounds := t.cfg.Definition.deferral
+	full := policy == Defer && h != nil && h.Queued >= bounds.Most
+	rule := "no instance: "
+	if full {
+		policy, rule = bounds.Then, "no instance, and too many deferred: "
+	}
+	switch policy {
+	case Hold:
+		why := &UnexpectedError{Phase: PhaseNone}
+		if full {
+			why.Why = fmt.Sprintf("%d inputs are deferred for this key, and there is no instance yet", h.Queued)
+		}
+		if h == nil {
+			h = t.newHold(key, Held)
+		}
+		h.failed(in, t.stepError(key, in, why), t.cfg.Now(), Retry{Attempts: 1})
+		t.retrying(h)
+		return t.enqueue(h, in)
+	case Defer:
+		if h == nil {
+			h = t.newHold(key, Waiting)
+		}
+		if !t.cfg.Replay && h.RetryAt.IsZero() {
+			h.RetryAt = event.Micro(in.Time.Add(bounds.Within))
+			t.retrying(h)
+		}
+		return t.enqueue(h, in)
+	default:
+		t.countIgnored(t.mine.partition(key), rule+in.Type, in)
 		return nil
 	}
-	h := t.holds[key]
-	if h == nil {
-		h = t.newHold(key, Waiting)
-	}
-	return t.enqueue(h, in)
 }
 
 // step computes a step and puts it into the batch.
@@ -238,8 +284,14 @@ func (t *term) step(inst *Instance, in *Taken, birth *Birth, handlings []handlin
 	if err != nil {
 		return err
 	}
+	t.taken(inst, in, rec, s.emitted, had)
+	return nil
+}
+
+// taken puts what an instance took, and what was decided, into the batch.
+func (t *term) taken(inst *Instance, in *Taken, rec *Record, emitted []event.Event, had []string) {
 	t.batch.stats.Inputs++
-	t.batch.step(inst, Taking{Record: *rec, Emitted: s.emitted, Home: in.Kind == EventInput && in.Module == t.cfg.Home && in.Log == t.home.Log.ID()})
+	t.batch.step(inst, Taking{Record: *rec, Emitted: emitted, Home: in.Kind == EventInput && in.Module == t.cfg.Home && in.Log == t.home.Log.ID()})
 	if in.Kind == TimeoutInput {
 		t.batch.stats.Timeouts++
 		t.batch.deleteTimeout(t.timers.process, inst.Key, in.Name)
@@ -259,7 +311,6 @@ func (t *term) step(inst *Instance, in *Taken, birth *Birth, handlings []handlin
 	for _, sent := range rec.Sent {
 		t.batch.sent = append(t.batch.sent, pending{instance: inst.Key, sent: sent, first: true})
 	}
-	return nil
 }
 
 func timerNames(inst *Instance) []string {
@@ -303,12 +354,20 @@ func (t *term) takeTimeout(ctx context.Context, d due) error {
 func (t *term) fire(inst *Instance, timer Timer) error {
 	in := timer.input()
 	t.batch.inputs++
-	handlings, err := t.router.decode(&in)
-	if err == nil {
-		err = t.step(inst, &in, nil, handlings)
-	}
-	if err != nil {
+	if err := t.takeFired(inst, &in); err != nil {
 		return t.failOrStop(inst.Key, inst, &in, err)
 	}
 	return nil
+}
+
+// takeFired lets an instance take a timeout that fired.
+func (t *term) takeFired(inst *Instance, in *Taken) error {
+	if in.Type == deferredTimeout {
+		return t.expire(inst, in)
+	}
+	handlings, err := t.router.decode(in)
+	if err != nil {
+		return err
+	}
+	return t.offer(inst, in, handlings)
 }

@@ -30,6 +30,7 @@ type term struct {
 	timers   timers
 	holds    map[string]*Holding
 	retries  map[string]*Holding // those of holds that are tried again
+	waited   time.Time           // when the first of those that wait has waited for too long; zero for never
 	dispatch *dispatcher
 	ignored  map[ignoredKey]*ignoredCount
 	batch    batch
@@ -186,6 +187,9 @@ func (t *term) turn(ctx context.Context) (bool, error) {
 	if err := t.takeRetries(ctx); err != nil {
 		return false, err
 	}
+	if err := t.takeWaits(ctx); err != nil {
+		return false, err
+	}
 	if open, _ := t.dispatch.backlog(); open < maxBacklog {
 		if err := t.preload(ctx); err != nil {
 			return false, err
@@ -278,6 +282,9 @@ func (t *term) rest(ctx context.Context) error {
 	now := t.cfg.Now()
 	if d, ok := t.timers.next(); ok && !t.cfg.Replay {
 		wait = min(wait, max(d.at.Sub(now), time.Millisecond))
+	}
+	if !t.waited.IsZero() {
+		wait = min(wait, max(t.waited.Sub(now), time.Millisecond))
 	}
 	for _, h := range t.retries {
 		wait = min(wait, max(h.RetryAt.Sub(now), time.Millisecond))

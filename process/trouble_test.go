@@ -112,7 +112,7 @@ func TestG9_AQueuedInputFailsBehindATimeout(t *testing.T) {
 				}},
 			process.OnTimeout[OrderRun, PayDue]{Name: "pay-due",
 				Evolve: func(s OrderRun, _ process.Input[PayDue]) OrderRun { s.Inputs = append(s.Inputs, "due"); return s }},
-		)
+		).Otherwise(process.Ignore)
 		w.record("sales", event.New(OrderPlaced{"a", 1}).At(at), event.New(OrderPlaced{"b", 1}).At(at))
 		w.record("payments", event.New(Paid{"a", 1}).At(at.Add(time.Minute)), event.New(Paid{"a", 2}).At(at.Add(2*time.Hour)), event.New(Paid{"b", 1}).At(at.Add(3*time.Hour)))
 		w.seal("sales", "payments")
@@ -151,7 +151,7 @@ func TestG9_AFailureThatIsDueAtOnceIsNotLost(t *testing.T) {
 				s.Reserved = true
 				return s
 			}},
-	)
+	).Otherwise(process.Ignore)
 	w.record("sales", OrderPlaced{"a", 1})
 	w.settle(soon)
 	if got, _ := w.state("a"); !got.Reserved {
@@ -169,7 +169,7 @@ func fanOut(keys []string, trouble func(key string, do *process.Step)) process.D
 					trouble(do.Instance(), do)
 				}
 			}},
-	)
+	).Otherwise(process.Ignore)
 }
 
 func TestG9_OneOfManyThatCannotBeStoredIsHeldAlone(t *testing.T) {
@@ -240,7 +240,7 @@ func TestG9_AnIDThatIsTakenHoldsItsInstance(t *testing.T) {
 					if in.Event.ID == "same" {
 						do.Emit(event.New(OrderClosed{ID: "same", How: "noted"}).WithID(id))
 					}
-				}})
+				}}).Otherwise(process.Ignore)
 		w.record("payments", Noted{"same"}, Noted{"other"})
 		w.settle(soon)
 		w.record("payments", Noted{"same"}, Noted{"other"})
@@ -345,10 +345,10 @@ func TestG9_ATimeoutThatNobodyHandlesHoldsItsInstance(t *testing.T) {
 			}
 			do.Send(Reserve{ID: in.Event.ID, Qty: 1})
 		}}
-	w.config.Definition = process.Define("order", first, process.OnTimeout[OrderRun, PayDue]{Name: "pay-due", Evolve: func(s OrderRun, _ process.Input[PayDue]) OrderRun { return s }})
+	w.config.Definition = process.Define("order", first, process.OnTimeout[OrderRun, PayDue]{Name: "pay-due", Evolve: func(s OrderRun, _ process.Input[PayDue]) OrderRun { return s }}).Otherwise(process.Ignore)
 	w.record("sales", OrderPlaced{"old", 1})
 	w.settle(soon)
-	w.config.Definition = process.Define("order", first)
+	w.config.Definition = process.Define("order", first).Otherwise(process.Ignore)
 	w.config.Now = func() time.Time { return time.Now().Add(time.Hour) }
 	w.config.Lease.Now = time.Now
 	w.record("sales", OrderPlaced{"new", 1})
@@ -413,7 +413,7 @@ func TestG11_ReplacedTimeoutsDelayNoOther(t *testing.T) {
 			process.On[OrderRun, Noted]{Starts: true, Locate: process.Keys(func(Noted) []string { return keys }),
 				React: func(_ OrderRun, in process.Input[Noted], do *process.Step) { do.After(time.Hour, PayDue{}) }},
 			process.OnTimeout[OrderRun, PayDue]{Name: "pay-due", Evolve: func(s OrderRun, _ process.Input[PayDue]) OrderRun { return s },
-				React: func(_ OrderRun, in process.Input[PayDue], do *process.Step) { fired[do.Instance()] = time.Now() }})
+				React: func(_ OrderRun, in process.Input[PayDue], do *process.Step) { fired[do.Instance()] = time.Now() }}).Otherwise(process.Ignore)
 		w.record("payments", Noted{"all"})
 		w.settle(time.Minute)
 		e := w.engine()
@@ -526,7 +526,7 @@ func busyOrder() process.Definition {
 				}
 				do.Emit(OrderClosed{do.Instance(), "due"})
 			}},
-	)
+	).Otherwise(process.Ignore)
 }
 
 func (s OrderRun) took(what string, n int) OrderRun {

@@ -98,7 +98,7 @@ func fDef(react func(in process.Input[fEvent], do *process.Step), more ...proces
 	parts := append([]process.Part[int]{process.On[int, fEvent]{Starts: true, Locate: process.Key(func(e fEvent) string { return e.Key }),
 		Evolve: func(n int, _ process.Input[fEvent]) int { return n + 1 },
 		React:  func(_ int, in process.Input[fEvent], do *process.Step) { react(in, do) }}}, more...)
-	return process.Define("p", parts...)
+	return process.Define("p", parts...).Otherwise(process.Ignore)
 }
 
 func fState(t *testing.T, log eventlog.Log, def process.Definition, s process.Store, key string) *process.Instance {
@@ -184,7 +184,7 @@ func TestStateThatCannotBeReadHoldsItsInstanceAlone(t *testing.T) {
 	fRecord(t, log, fEvent{"a", ""})
 	fRun(t, log, fDef(func(process.Input[fEvent], *process.Step) {}), process.Documents{}, nil)
 	def := process.Define("p", process.On[string, fEvent]{Starts: true, Locate: process.Key(func(e fEvent) string { return e.Key }),
-		Evolve: func(s string, _ process.Input[fEvent]) string { return s + "." }})
+		Evolve: func(s string, _ process.Input[fEvent]) string { return s + "." }}).Otherwise(process.Ignore)
 	fRecord(t, log, fEvent{"a", ""}, fEvent{"b", ""})
 	if stats := fRun(t, log, def, process.Documents{}, nil); stats.Held != 1 {
 		t.Errorf("%d instances are held, and should be 1", stats.Held)

@@ -57,7 +57,7 @@ func vDefinition() process.Definition {
 			}},
 		process.OnTimeout[vRenting, vPayDue]{Name: "pay-due", React: func(_ vRenting, _ process.Input[vPayDue], do *process.Step) { do.Complete() }},
 		process.OnRejected[vRenting, vPark]{React: func(_ vRenting, _ process.Input[vRejected], do *process.Step) { do.Complete() }},
-	)
+	).Otherwise(process.Ignore)
 }
 
 // open runs the application on the file for as long as there is something to do.

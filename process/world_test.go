@@ -126,7 +126,7 @@ func orderProcess(trouble func(id string, input any)) process.Definition {
 				do.Complete()
 			}
 		}),
-	)
+	).Otherwise(process.Ignore)
 }
 
 // world holds the logs, which outlive the engines that run on them.

@@ -157,7 +157,7 @@ func (p *program) next(v *explainView, worked, behind bool) []nextView {
 	}
 	aside := v.Aside != nil && v.Aside.Condition != string(process.Waiting)
 	switch {
-	case v.Aside != nil && v.Aside.RetryAt != nil:
+	case aside && v.Aside.RetryAt != nil:
 		say(v.Aside.RetryAt, "the input that failed is tried again, for the %d. time; those behind it follow in order", v.Aside.Attempts+1)
 	case aside:
 		say(nil, "nothing happens by itself: its retries are used up, and its inputs queue until it is released")
@@ -165,6 +165,9 @@ func (p *program) next(v *explainView, worked, behind bool) []nextView {
 		say(nil, "nothing more: it is completed, and what comes late is recorded as ignored")
 	case v.Aside != nil:
 		say(nil, "an input that starts the instance comes; what waits follows it, in order")
+		if v.Aside.RetryAt != nil {
+			say(v.Aside.RetryAt, "what waits has waited for too long; the definition says what becomes of it")
+		}
 	}
 	if !aside {
 		for n := range v.Timeouts {

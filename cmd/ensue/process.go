@@ -403,11 +403,14 @@ func (p *program) listAside(ctx context.Context, all []kept, held, waiting bool)
 		condition := red.of("%s", v.Condition)
 		why := firstLine(v.reason())
 		switch {
+		case v.Condition == string(process.Waiting):
+			condition.style = normal
+			if v.RetryAt != nil {
+				why = "until " + p.until(*v.RetryAt)
+			}
 		case v.RetryAt != nil:
 			condition.style = yellow
 			why = fmt.Sprintf("attempt %d %s: %s", v.Attempts+1, p.until(*v.RetryAt), why)
-		case v.Condition == string(process.Waiting):
-			condition.style = normal
 		}
 		t.row(text("%s", v.Process), text("%s", shorten(v.Instance, 60)), condition, dim.of("%s", at(v.Since)), number(v.Queued), text("%s", cut(why, 160)))
 	}

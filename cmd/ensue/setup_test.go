@@ -86,7 +86,7 @@ var ordering = process.Define("order-process",
 	process.OnRejected[Ordering, ReserveSeats]{
 		React: func(_ Ordering, _ process.Input[process.Rejected[ReserveSeats]], do *process.Step) { do.Complete() },
 	},
-)
+).Otherwise(process.Ignore)
 
 var room = aggregate.Define("room", func(r Room, _ any) Room { return r })
 

@@ -59,7 +59,7 @@ var CateringMatch = process.Define("catering-match",
 			do.Complete()
 		}
 	}),
-)
+).Otherwise(process.Ignore)
 
 // evolve hands an event to the domain.
 func evolve[E domain.Event](m domain.Match, in process.Input[E]) domain.Match {

@@ -72,7 +72,7 @@ var selling = process.Define("selling",
 			do.Send(Ship{do.Instance()})
 		}
 	}),
-)
+).Otherwise(process.Ignore)
 
 // printed is a *testing.T that prints.
 type printed struct{}

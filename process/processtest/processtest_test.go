@@ -87,7 +87,7 @@ var several = process.Define("several",
 			do.Send(Do{do.Instance(), "timeout " + in.Event.Key})
 		},
 	},
-)
+).Otherwise(process.Ignore)
 
 func TestThenWantsEverything(t *testing.T) {
 	start := Started{Key: "1"}
@@ -168,7 +168,7 @@ func TestInstantsAreComparedAsInstants(t *testing.T) {
 		Starts: true,
 		Locate: process.Key(func(e Started) string { return e.Key }),
 		React:  func(_ struct{}, in process.Input[Started], do *process.Step) { do.Send(at{in.Event.When}) },
-	})
+	}).Otherwise(process.Ignore)
 	var s said
 	noon := time.Date(2026, time.May, 1, 12, 0, 0, 0, time.UTC)
 	processtest.Given(def).When(Started{"1", noon.In(time.FixedZone("", 7200))}).Then(&s, at{noon})
@@ -297,7 +297,7 @@ func TestMistakesOfTheTestAreSaidClearly(t *testing.T) {
 	}
 	t.Run("a definition with mistakes", func(t *testing.T) {
 		var s said
-		processtest.Given(process.Define[int]("nothing")).When(1).Then(&s)
+		processtest.Given(process.Define[int]("nothing").Otherwise(process.Ignore)).When(1).Then(&s)
 		s.fails(t, "no input starts an instance")
 	})
 	t.Run("a timeout that is not handled", func(t *testing.T) {
@@ -305,7 +305,7 @@ func TestMistakesOfTheTestAreSaidClearly(t *testing.T) {
 			Starts: true,
 			Locate: process.Key(func(e Started) string { return e.Key }),
 			React:  func(_ int, _ process.Input[Started], do *process.Step) { do.After(1, Strange{}) },
-		})
+		}).Otherwise(process.Ignore)
 		var s said
 		processtest.Given(def).When(Started{Key: "1"}).Then(&s)
 		s.fails(t, `add process.OnTimeout[…, processtest_test.Strange]`)
@@ -319,7 +319,7 @@ func TestWhatATimeoutLosesInTheStoreIsSeen(t *testing.T) {
 			Locate: process.Key(func(e Started) string { return e.Key }),
 			React:  func(_ int, _ process.Input[Started], do *process.Step) { do.After(time.Hour, Strange{7}) },
 		},
-		process.OnTimeout[int, Strange]{Name: "strange", React: func(int, process.Input[Strange], *process.Step) {}})
+		process.OnTimeout[int, Strange]{Name: "strange", React: func(int, process.Input[Strange], *process.Step) {}}).Otherwise(process.Ignore)
 	var s said
 	processtest.Given(def).When(Started{Key: "1"}).Then(&s, processtest.Timeout(time.Hour, Strange{7}))
 	s.fails(t, "Strange{hidden:0}", "Strange{hidden:7}")
@@ -337,7 +337,7 @@ func TestImpureDefinitionsAreFound(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var s said
-			processtest.Given(process.Define("impure", on)).When(Started{Key: "1"}).Then(&s)
+			processtest.Given(process.Define("impure", on).Otherwise(process.Ignore)).When(Started{Key: "1"}).Then(&s)
 			s.fails(t, "when history is read again")
 		})
 	}
@@ -364,7 +364,7 @@ func TestPermutationsTryEveryOrder(t *testing.T) {
 			Starts: true,
 			Locate: process.Key(func(e Started) string { return "one" }),
 			React:  func(_ int, in process.Input[Started], _ *process.Step) { *arrived = append(*arrived, in.Event.Key) },
-		})
+		}).Otherwise(process.Ignore)
 	}
 	a, b, c := Started{Key: "a"}, Started{Key: "b"}, Started{Key: "c"}
 	for _, test := range []struct {
@@ -415,7 +415,7 @@ func TestPermutationsGiveInstantsByPlace(t *testing.T) {
 			}
 			return in.Time
 		},
-	})
+	}).Otherwise(process.Ignore)
 	var s said
 	processtest.Permutations(&s, def, []any{processtest.At(noon.Add(time.Hour), Started{Key: "a"}), processtest.At(noon, Started{Key: "b"}), Started{Key: "c"}},
 		processtest.EndsWith(processtest.State(noon.Add(time.Hour))))
@@ -453,7 +453,7 @@ func TestPermutationsTellWhatIsWrong(t *testing.T) {
 			[]string{"give it to When"}},
 		"InOrder twice": {several, []any{processtest.InOrder(processtest.InOrder(Started{Key: "1"}))}, nil,
 			[]string{"InOrder inside InOrder"}},
-		"a definition with mistakes": {process.Define[int]("nothing"), []any{1}, nil, []string{"no input starts"}},
+		"a definition with mistakes": {process.Define[int]("nothing").Otherwise(process.Ignore), []any{1}, nil, []string{"no input starts"}},
 		"one that is missing": {selling, []any{OrderCancelled{"42"}, processtest.InOrder(OrderPlaced{"42"}, PaymentReceived{"42"})}, nil,
 			[]string{"the order of the inputs decides"}},
 	} {
@@ -470,7 +470,7 @@ func TestPermutationsSeeAnInstanceThatOnlyOneOrderStarts(t *testing.T) {
 		process.On[int, Started]{Starts: true, Locate: process.Key(func(e Started) string { return e.Key }),
 			React: func(_ int, in process.Input[Started], do *process.Step) {}},
 		process.On[int, Named]{NoInstance: process.Ignore, Locate: process.Keys(func(e Named) []string { return e.Keys }),
-			React: func(_ int, in process.Input[Named], do *process.Step) { do.Emit(Started{Key: "second"}) }})
+			React: func(_ int, in process.Input[Named], do *process.Step) { do.Emit(Started{Key: "second"}) }}).Otherwise(process.Ignore)
 	var s said
 	processtest.Permutations(&s, def, []any{Named{[]string{"first"}}, Started{Key: "first"}})
 	s.fails(t, `"second": state int0`)

@@ -198,7 +198,7 @@ func define(name string) process.Definition {
 				}
 			}
 		}),
-	)
+	).Otherwise(process.Ignore)
 }
 
 var (

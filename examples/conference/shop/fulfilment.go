@@ -33,4 +33,4 @@ var Fulfilling = process.Define("fulfilment",
 			do.Complete()
 		},
 	},
-)
+).Otherwise(process.Ignore)

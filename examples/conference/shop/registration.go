@@ -139,7 +139,7 @@ func Registering(paymentTime time.Duration) process.Definition {
 		},
 
 		process.React(Registration.ensue),
-	)
+	).Otherwise(process.Ignore)
 }
 
 // ensue is the rule behind every input: what must be withdrawn, released and told once something is decided.

@@ -82,7 +82,7 @@ func FineCollection(watch func(domain.Fine, *process.Step)) process.Definition {
 	if watch != nil {
 		parts = append(parts, process.React(watch))
 	}
-	return process.Define(Collection, parts...)
+	return process.Define(Collection, parts...).Otherwise(process.Ignore)
 }
 
 // onAppeal handles a step of an appeal: the last dismissal that is noted counts.

@@ -1,0 +1,204 @@
+package process
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/ensue-io/ensue/event"
+	"github.com/ensue-io/ensue/eventlog"
+)
+
+// An instance keeps what it defers itself: the record that put an input aside holds it, and the record that takes it up
+// again, or ignores it, ends that. A timeout of its own bounds how long it waits.
+
+// deferredTimeout is the type of the timeout that bounds how long an input is deferred.
+const deferredTimeout = event.SystemPrefix + "deferred"
+
+// deferral returns the record that puts an input aside, or with the bounds exceeded the error that holds the instance,
+// or the record that ignores it.
+func (d *Definition) postpone(inst *Instance, in *Taken) (*Record, error) {
+	if len(inst.Deferred) >= d.deferral.Most {
+		if d.deferral.Then == Ignore {
+			return &Record{Input: *in, Ignored: "too many deferred"}, nil
+		}
+		return nil, &StepError{Process: d.name, Instance: inst.Key, Input: in.describe(),
+			Err: &UnexpectedError{Why: fmt.Sprintf("it is to be deferred, and %d inputs are deferred already", len(inst.Deferred))}}
+	}
+	timer := Timer{Type: deferredTimeout, Name: deferredName(in), Due: event.Micro(in.Time.Add(d.deferral.Within)), ID: event.DeriveID("deferred", string(in.ID[:])), Metadata: in.Metadata}
+	return &Record{Input: *in, Deferred: true, Set: []Timer{timer}}, nil
+}
+
+func deferredName(in *Taken) string { return deferredTimeout + ":" + in.ID.String() }
+
+// settling returns the first deferred input whose phase has come, with what is to become of it; nil where there is none.
+func (r *router) settling(inst *Instance) (in *Taken, facts []handling, p Policy, phase Phase, err error) {
+	for n := range inst.Deferred {
+		in = &inst.Deferred[n]
+		facts, err = r.decode(in)
+		if err == nil {
+			facts, err = r.concerning(inst.Key, in, facts)
+		}
+		if err == nil {
+			p, phase, err = r.def.fate(inst, facts)
+		}
+		if err != nil || p != Defer {
+			return in, facts, p, phase, err
+		}
+	}
+	return nil, nil, 0, "", nil
+}
+
+// ignoring returns the record that ignores a deferred input.
+func ignoring(in *Taken, rule string) *Record {
+	return &Record{Input: *in, Resumed: true, Ignored: rule, Cancelled: []string{deferredName(in)}}
+}
+
+// postpone keeps an input for a later phase.
+func (t *term) postpone(inst *Instance, in *Taken) error {
+	rec, err := t.cfg.Definition.postpone(inst, in)
+	if err != nil {
+		return err
+	}
+	inst.note(rec)
+	t.taken(inst, in, rec, nil, nil)
+	return nil
+}
+
+// unsettled has deferred inputs taken up before anything else of the instance, when a step has brought a phase for one:
+// a step each, as those that are tried again.
+func (t *term) unsettled(inst *Instance) error {
+	if len(inst.Deferred) == 0 || t.holds[inst.Key] != nil {
+		return nil
+	}
+	if in, _, _, _, err := t.router.settling(inst); in == nil && err == nil {
+		return nil
+	}
+	h := t.newHold(inst.Key, Retrying)
+	h.RetryAt = h.Since
+	h.Marks = slices.Clone(inst.Marks)
+	t.batch.hold(h)
+	t.retrying(h)
+	return nil
+}
+
+// settle takes up what was deferred and whose phase has come, in order. False means that not everything could be.
+func (t *term) settle(h *Holding, inst *Instance) (bool, error) {
+	for len(inst.Deferred) > 0 {
+		in, facts, p, phase, err := t.router.settling(inst)
+		if err != nil {
+			return false, t.failAgain(h, in, itsStep(t.timers.process, inst.Key, in, err))
+		}
+		if in == nil {
+			return true, nil
+		}
+		if t.batch.inputs >= t.limit() {
+			t.batch.hold(h) // the rest follows in the next turn
+			return false, nil
+		}
+		t.batch.inputs++
+		if err := t.takeUp(inst, *in, facts, p, phase); err != nil {
+			return false, t.failAgain(h, in, err)
+		}
+	}
+	return true, nil
+}
+
+// takeUp takes a deferred input whose phase has come.
+func (t *term) takeUp(inst *Instance, in Taken, facts []handling, p Policy, phase Phase) error {
+	switch p {
+	case Handle:
+		return t.resume(inst, &in, facts)
+	case Hold:
+		return t.stepError(inst.Key, &in, &UnexpectedError{Phase: phase})
+	default:
+		t.drop(inst, &in, ignoredRule(phase))
+		return nil
+	}
+}
+
+// drop ignores a deferred input.
+func (t *term) drop(inst *Instance, in *Taken, rule string) {
+	rec := ignoring(in, rule)
+	inst.note(rec)
+	t.batch.stats.Ignored++
+	t.taken(inst, in, rec, nil, nil)
+	t.batch.stats.Inputs--
+}
+
+// resume is a step on an input that was deferred.
+func (t *term) resume(inst *Instance, in *Taken, facts []handling) error {
+	had := timerNames(inst)
+	rec, s, err := t.cfg.Definition.resume(t.Engine, inst, in, facts)
+	if err != nil {
+		return err
+	}
+	t.taken(inst, in, rec, s.emitted, had)
+	t.batch.stats.Inputs-- // it was counted when it was deferred
+	return nil
+}
+
+// expire is what becomes of an input that was deferred for too long.
+func (t *term) expire(inst *Instance, fired *Taken) error {
+	k := slices.IndexFunc(inst.Deferred, func(in Taken) bool { return deferredName(&in) == fired.Name })
+	if k < 0 {
+		return nil
+	}
+	in := inst.Deferred[k]
+	if t.cfg.Definition.deferral.Then != Ignore {
+		return t.stepError(inst.Key, fired, t.cfg.Definition.errDeferred(&in, "its phase has not come in "+t.cfg.Definition.deferral.Within.String()))
+	}
+	t.drop(inst, &in, "deferred too long")
+	return nil
+}
+
+// waitedTooLong is what becomes of inputs for which no instance has come.
+func (t *term) waitedTooLong(ctx context.Context, h *Holding) error {
+	bounds := t.cfg.Definition.deferral
+	process := t.timers.process
+	items, err := readQueue(ctx, t.home.Log, process, h.Instance, t.limit()-t.batch.inputs)
+	if err != nil {
+		return err
+	}
+	now := t.cfg.Now()
+	for n := range items {
+		in := &items[n].taken
+		if until := in.Time.Add(bounds.Within); until.After(now) {
+			h.RetryAt = event.Micro(until)
+			t.batch.hold(h)
+			return nil
+		}
+		if bounds.Then == Hold {
+			h.failed(in, t.stepError(h.Instance, in, t.cfg.Definition.errDeferred(in, "no instance has come in "+bounds.Within.String())), now, Retry{Attempts: 1})
+			t.cfg.Logger.Error("an instance stands aside", "instance", h.Instance, "condition", h.Condition, "error", h.Error)
+			t.retrying(h)
+			t.batch.hold(h)
+			return nil
+		}
+		t.batch.inputs++
+		h.Queued--
+		t.batch.put(eventlog.Delete{Kind: eventlog.Queued, Key: queueKey(process, h.Instance, items[n].number)})
+		k := ignoredKey{"no instance, deferred too long: " + in.Type, t.mine.partition(h.Instance)}
+		c := t.ignored[k]
+		if c == nil {
+			c = &ignoredCount{}
+			t.ignored[k] = c
+		}
+		c.Count++
+		t.batch.stats.Ignored++
+		t.batch.ignored[k] = c
+	}
+	t.batch.hold(h) // it is kept, empty, with its marks: what it had is never taken by an instance that comes later
+	if h.Queued == 0 {
+		h.RetryAt = event.Micro(now.Add(bounds.Within))
+	}
+	return nil
+}
+
+// itsStep makes an error of an input that cannot be decided one of its instance.
+func itsStep(process, key string, in *Taken, err error) error {
+	if itsOwn(err) {
+		return err
+	}
+	return &StepError{Process: process, Instance: key, Input: in.describe(), Err: err}
+}
