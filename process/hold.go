@@ -95,7 +95,8 @@ func (h *Holding) failed(t *Taken, err error, now time.Time, r Retry) {
 	if errors.As(err, &step) {
 		h.Stack = bounded(step.Stack, 8000)
 	}
-	if h.Attempts >= r.Attempts {
+	var unexpected *UnexpectedError
+	if h.Attempts >= r.Attempts || errors.As(err, &unexpected) { // what was declared is so at every attempt
 		h.Condition, h.RetryAt = Held, time.Time{}
 		return
 	}
