@@ -97,6 +97,7 @@ func TestG8_G9_WhatIsDeferredWaitsForItsPhase(t *testing.T) {
 		if want := []string{"paid 1", "paid 2", "paid 3", "paid 4", "close"}; !reflect.DeepEqual(got.Inputs, want) || status != process.Completed {
 			t.Errorf("in the end: %v, %v", got.Inputs, status)
 		}
+		w.verify()
 		if i := w.look("a"); len(i.Deferred) != 0 || len(i.Timers) != 0 || len(w.entries(eventlog.Timeout)) != 0 || len(w.entries(eventlog.Hold)) != 0 {
 			t.Errorf("left over: %+v, timeouts %v, holds %v", i, w.entries(eventlog.Timeout), w.entries(eventlog.Hold))
 		}
@@ -290,6 +291,7 @@ func deferralWithACrashAt(t *testing.T, s process.Store, stop int32) (whole bool
 	if want := []string{"paid 1", "paid 2", "paid 3", "paid 4", "close"}; !reflect.DeepEqual(got.Inputs, want) || status != process.Completed {
 		t.Fatalf("with a crash at append %d: %v, %v", stop, got.Inputs, status)
 	}
+	w.verify()
 	return appends.Load() < stop
 }
 

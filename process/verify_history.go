@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/ensue-io/ensue/command"
@@ -168,7 +169,11 @@ func (f *folding) settle() {
 // step checks a step against those before it, and folds it.
 func (f *folding) step(r *Record, at event.Version) {
 	f.steps++
-	f.checkInput(&r.Input, at)
+	if !r.Resumed {
+		f.checkInput(&r.Input, at)
+	} else if !slices.ContainsFunc(f.Deferred, func(in Taken) bool { return in.ID == r.Input.ID }) && !f.broken {
+		f.bad(at, "it takes up %s, which was not deferred, or no longer", r.Input.describe())
+	}
 	switch {
 	case r.Birth != nil && f.Status == Running:
 		f.bad(at, "the step starts an instance that is running")
