@@ -32,9 +32,11 @@ func reserving(options []process.SendOption, more ...process.Part[OrderRun]) pro
 			Evolve:     func(s OrderRun, _ process.Input[Paid]) OrderRun { return saw(s, "paid") },
 		},
 		process.OnAccepted[OrderRun, Reserve, struct{}]{
-			Evolve: func(s OrderRun, _ process.Input[process.Accepted[Reserve, struct{}]]) OrderRun { return saw(s, "reserved") },
+			Evolve: func(s OrderRun, _ process.Input[process.Accepted[Reserve, struct{}]]) OrderRun {
+				return saw(s, "reserved")
+			},
 		},
-	}, more...)...)
+	}, more...)...).Otherwise(process.Ignore)
 }
 
 // noteFailed takes the failure of a reservation.
@@ -332,16 +334,24 @@ func TestG9_AFailureThatNobodyHandlesHoldsTheInstance(t *testing.T) {
 	})
 }
 
-// A failure that comes when the instance has completed is recorded with it, as any late input.
-func TestG9_AFailureBehindTheEndIsRecorded(t *testing.T) {
+// A failure that comes when the instance has completed holds it just the same, where the definition does not handle it: what
+// was to ensue has not. Where it does, the declared choice counts.
+func TestG9_AFailureBehindTheEnd(t *testing.T) {
 	w := newWorld(t)
 	w.config.Retry.Dispatch = 1
-	w.config.Definition = reserving(nil, process.React(func(_ OrderRun, do *process.Step) { do.Complete() }))
+	end := process.React(func(_ OrderRun, do *process.Step) { do.Complete() })
+	w.config.Definition = reserving(nil, end)
 	w.unlessAnswered(errTimeout)
 	w.record("sales", OrderPlaced{"a", 1})
-	stats := w.settle(soon)
-	if holds := w.holds(); len(holds) != 0 || stats.Ignored != 1 {
-		t.Errorf("%+v, holds %+v", stats, holds)
+	w.settle(soon)
+	if holds := w.holds(); len(holds) != 1 || holds[0].Condition != process.Held || !strings.Contains(holds[0].Error, "has no OnFailed for it") {
+		t.Errorf("holds: %+v", holds)
 	}
+	w.config.Definition = reserving(nil, noteFailed, end) // a completed instance ignores it
+	w.released("a")
+	if stats := w.settle(soon); len(w.holds()) != 0 || stats.Ignored != 1 {
+		t.Errorf("%+v, holds %+v", stats, w.holds())
+	}
+	w.wantInputs("a", "placed")
 	w.verify()
 }

@@ -326,7 +326,7 @@ func TestMachineTellsOfFailedCommands(t *testing.T) {
 				return count(c, fmt.Sprintf("%s %s %v", in.Event.Command.What, in.Event.Reason, in.Event.Expired))
 			},
 		},
-	)
+	).Otherwise(process.Ignore)
 	m := newMachine(t, def, process.MachineOptions{Verify: true})
 	decided, err := m.Give(give(machineBegan{"a"}))
 	if err != nil {
