@@ -67,7 +67,7 @@ type ProcessOptions struct {
 	Batch      int           // inputs in one transaction at most; default 512
 	Workers    int           // commands dispatched at once at most; default 32
 	Cache      int           // instances kept in memory at most, roughly; default 100,000
-	Retry      process.Retry
+	Retry      process.Retry // of steps and commands that fail; process.OnError in the definition comes before it
 }
 
 // App is an application whose modules are open.
@@ -383,4 +383,12 @@ func (r *receivers) Dispatch(ctx context.Context, module string, c command.Envel
 		return command.Outcome{}, fmt.Errorf("ensue: command %q is for module %q, which this application does not have", c.Type, module)
 	}
 	return m.bus.Dispatch(ctx, c, command.Hint{First: first})
+}
+
+func (r *receivers) Fail(ctx context.Context, module string, c command.Envelope, reason string) (command.Outcome, error) {
+	m := (*App)(r).Module(module)
+	if m == nil {
+		return command.Outcome{}, fmt.Errorf("ensue: command %q is for module %q, which this application does not have", c.Type, module)
+	}
+	return m.bus.Fail(ctx, c, reason)
 }

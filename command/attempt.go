@@ -3,6 +3,7 @@ package command
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/ensue-io/ensue/aggregate"
@@ -116,6 +117,11 @@ func (a *attempt) outcome(o Outcome) Outcome {
 		o.Correlation = e.ID
 	}
 	return o
+}
+
+// expiry is the reason of a command that came past its deadline.
+func expiry(deadline, now time.Time) string {
+	return fmt.Sprintf("it was to be handled before %s and came at %s", event.Micro(deadline).Format(time.RFC3339Nano), event.Micro(now).Format(time.RFC3339Nano))
 }
 
 func (b *Bus) now() time.Time {

@@ -163,6 +163,10 @@ type Hint struct {
 // again, under the same id. A command that is dispatched several times at once takes effect once, and all are given its
 // one outcome; only an action (Act) may run more than once.
 //
+// Past its deadline (Envelope.Before, by the module's clock) a command that has no outcome gets the outcome expired, and
+// its handler is not run. From then on an attempt that is still under way comes to nothing; what an action has done
+// outside stays done. If that attempt commits first, its outcome stands.
+//
 // Errors: *DigestError, *UnhandledError, *DecodeError, *PanicError, *aggregate.ContendedError, those of the log, and
 // whatever else the handler returned.
 func (b *Bus) Dispatch(ctx context.Context, e Envelope, hint Hint) (Outcome, error) {
@@ -179,6 +183,9 @@ func (b *Bus) dispatch(ctx context.Context, e *Envelope, hint Hint, beside ...ev
 		if out, found, err := a.answered(ctx); err != nil || found {
 			return out, err
 		}
+	}
+	if now := b.now(); !e.Before.IsZero() && !now.Before(e.Before) {
+		return a.settle(ctx, a.outcome(Outcome{Status: Expired, Reason: expiry(e.Before, now)}))
 	}
 	h, ok := b.byName[e.Type]
 	if !ok {

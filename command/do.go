@@ -22,6 +22,9 @@ func WithMetadata(m event.Metadata) Setting { return func(e *Envelope) { e.Metad
 // WithTime gives the command the instant at which it was decided, which its handler finds in Work.Now.
 func WithTime(at time.Time) Setting { return func(e *Envelope) { e.At = at } }
 
+// Before gives the command a deadline: see Envelope.Before. From then on its outcome, unless it has one, is expired.
+func Before(deadline time.Time) Setting { return func(e *Envelope) { e.Before = deadline } }
+
 // To says to what the command is addressed.
 func To(target string) Setting { return func(e *Envelope) { e.Target = target } }
 
@@ -41,7 +44,7 @@ func (b *Bus) envelope(cmd any, settings []Setting) (e Envelope, first bool, err
 }
 
 // Do has a command handled and returns the handler's result. A rejection is returned as the error, a *Rejection; a
-// command that was given up as a *FailedError. Without WithID each call is a command of its own. R is the handler's
+// command that was given up, or came past its deadline, as a *FailedError. Without WithID each call is a command of its own. R is the handler's
 // result type, or struct{} where the result does not matter; anything else is a *ResultTypeError. Other errors are
 // those of Dispatch.
 func Do[R any](ctx context.Context, b *Bus, cmd any, settings ...Setting) (R, error) {

@@ -32,6 +32,11 @@ type Envelope struct {
 	Metadata event.Metadata // of the command itself; the events that it leads to inherit the correlation and the carried headers
 	At       time.Time      // the instant at which it was decided: the time of the input that led to it; zero for a direct one
 	Target   string         // optional: to what it is addressed
+
+	// Before is the deadline: from then on, by the module's clock, the command is not begun any more, and its outcome is
+	// expired. Zero means that there is none. What was begun before it may still commit behind it, and a receipt that is
+	// there is the outcome, whatever the deadline says.
+	Before time.Time
 }
 
 // Digest is what makes a repeat a repeat: the SHA-256 of type, target and payload, each behind its length.
@@ -40,7 +45,9 @@ type Digest [sha256.Size]byte
 // String returns the digest as base64 (RFC 4648, URL alphabet, no padding).
 func (d Digest) String() string { return base64.RawURLEncoding.EncodeToString(d[:]) }
 
-// Digest returns the command's digest. Its metadata and its time are no part of it.
+// Digest returns the command's digest. Its metadata, its time and its deadline are no part of it: they say how a command
+// came to be and how long it is wanted, not what it asks for. So a command that is sent again with another deadline is
+// the same command: where it has its outcome, that is the answer, and where it has none, the deadline that it comes with counts.
 func (e Envelope) Digest() Digest {
 	var space [512]byte
 	b := space[:0]

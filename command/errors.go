@@ -71,7 +71,7 @@ func (e *ResultTypeError) Error() string {
 	return fmt.Sprintf("command: the handler of %q returns %v, not %v; ask for that, or for struct{} if the result does not matter", e.Type, e.Have, e.Wanted)
 }
 
-// FailedError reports a command that was given up, or that has no outcome.
+// FailedError reports a command that was given up or is expired, or that has no outcome.
 type FailedError struct {
 	ID     ID
 	Type   string

@@ -15,7 +15,7 @@ const (
 	Accepted Status = "accepted" // handled; its changes are committed
 	Rejected Status = "rejected" // refused by the domain; nothing changed
 	Failed   Status = "failed"   // given up by whoever sent it; nothing changed, and nothing will
-	Expired  Status = "expired"  // past its deadline; nothing changed, and nothing will. Read, but written by nobody yet
+	Expired  Status = "expired"  // past its deadline before it had an outcome; nothing changed, and nothing will
 )
 
 // Final tells whether the status is that of a receipt.

@@ -151,6 +151,9 @@ func (q *queue) handle(ctx context.Context, c *queued) (putOff bool) {
 	}
 	logger.WarnContext(ctx, "a submitted command is tried again later")
 	c.due = q.bus.now().Add(again.After(c.failed))
+	if !c.Before.IsZero() && c.Before.Before(c.due) { // its deadline passes meanwhile: that is told when it does
+		c.due = c.Before
+	}
 	if _, err := q.bus.module.Log.Append(ctx, c.put(c.revision)); err != nil && !errors.Is(err, eventlog.ErrConflict) {
 		logger.WarnContext(ctx, "a submitted command could not be put off", slog.Any("put", err))
 		_ = consumer.Sleep(ctx, again.After(1)) // it stays due; its slot is kept busy, so that it is not tried again at once

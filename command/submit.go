@@ -19,8 +19,9 @@ const SubmittedType = event.SystemPrefix + "command"
 const submitted = "/submitted/"
 
 // Submit puts a command into the module's queue and returns its id: when it returns, the command stands in the log, and
-// Run will have it handled, here or in another program, also after a restart. Status tells what became of it. Submitting the
-// same command again under the same id is the same submission; another command under that id is a *DigestError.
+// Run will have it handled, here or in another program, also after a restart. Status tells what became of it. A deadline
+// (Before) counts when Run comes to it. Submitting the same command again under the same id is the same submission, with
+// the deadline of the first one; another command under that id is a *DigestError.
 func (b *Bus) Submit(ctx context.Context, cmd any, settings ...Setting) (ID, error) {
 	e, first, err := b.envelope(cmd, settings)
 	if err != nil {
@@ -118,6 +119,9 @@ func (q *queued) put(expect eventlog.Revision) eventlog.Put {
 	if !q.At.IsZero() {
 		b.number("at", q.At.UnixMicro())
 	}
+	if !q.Before.IsZero() {
+		b.number("before", q.Before.UnixMicro())
+	}
 	if q.failed > 0 {
 		b.number("failed", int64(q.failed))
 		b.text("failure", q.failure)
@@ -134,6 +138,7 @@ func readQueued(entry eventlog.Entry) (*queued, error) {
 		Data64   []byte          `json:"data64"`
 		Metadata event.Metadata  `json:"metadata"`
 		At       int64           `json:"at"`
+		Before   int64           `json:"before"`
 		Failed   int             `json:"failed"`
 		Failure  string          `json:"failure"`
 	}
@@ -150,6 +155,9 @@ func readQueued(entry eventlog.Entry) (*queued, error) {
 	}
 	if v.At != 0 {
 		q.At = time.UnixMicro(v.At).UTC()
+	}
+	if v.Before != 0 {
+		q.Before = time.UnixMicro(v.Before).UTC()
 	}
 	return q, nil
 }

@@ -26,6 +26,8 @@ type batch struct {
 	released map[string]bool           // holds to be deleted, by instance key
 	ignored  map[ignoredKey]*ignoredCount
 	sent     []pending
+	parked   []string // instances that are held for a command
+	resumed  []string // those that no longer are
 	stats    Stats
 	clock    time.Time // of the last event, by the replay clock
 }
@@ -152,6 +154,8 @@ func (t *term) commit(ctx context.Context, all bool) error {
 	if n, ok := t.cfg.Store.(Noter); ok {
 		n.Note(b.changes, done.Results[1:1+saved])
 	}
+	t.dispatch.park(b.parked...)
+	t.dispatch.resume(b.resumed...)
 	t.dispatch.add(b.sent)
 	t.dispatch.recorded(b.settled)
 	t.count(func(s *Stats) { s.Transactions++ })

@@ -51,10 +51,12 @@ type Definition struct {
 	phaseOf   func(state any) Phase // nil where no phases are declared
 	otherwise Policy
 	deferral  Deferral
+	onErr     func(Failure) Remedy // nil where the default policy decides alone
 	errs      []error
 }
 
-// Part is a part of a definition over the state S: On, OnTimeout, OnRejected, OnAccepted, or the result of React or Phases.
+// Part is a part of a definition over the state S: On, OnTimeout, OnRejected, OnAccepted, OnFailed, or the result of React,
+// Phases or OnError.
 type Part[S any] interface {
 	define(*Definition, *S) // names S, so that it can be inferred
 }

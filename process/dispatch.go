@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/ensue-io/ensue/command"
-	"github.com/ensue-io/ensue/consumer"
 	"github.com/ensue-io/ensue/eventlog"
 )
 
@@ -17,8 +16,9 @@ import (
 type pending struct {
 	instance string
 	sent     Sent
-	first    bool // it was never dispatched before
-	attempts int  // that failed
+	first    bool      // it was never dispatched before
+	attempts int       // that failed, since this worker or a release began anew
+	since    time.Time // when the first of them failed
 }
 
 func pendingKey(process, instance string, number int) string {
@@ -32,11 +32,14 @@ type settled struct {
 }
 
 // dispatcher takes committed commands to their receivers: those of one instance in order, each after the outcome of the
-// one before it, those of different instances in parallel. A command that fails is tried again for as long as it takes,
-// while the commands of other instances pass.
+// one before it, those of different instances in parallel. What follows a failed attempt is in undelivered.go; the commands
+// of other instances pass meanwhile.
 type dispatcher struct {
 	commands Commands
-	backoff  consumer.Backoff
+	def      *Definition
+	retry    Retry
+	replay   bool
+	now      func() time.Time
 	logger   *slog.Logger
 	wake     func()
 
@@ -45,12 +48,16 @@ type dispatcher struct {
 	queues map[string][]pending // by instance; the first one of each is being dispatched or is ready
 	ready  []string             // instances whose first command waits for a worker
 	done   []settled
-	open   int // commands without a recorded outcome
+	stuck  []stuck         // commands whose instances are to be held
+	aside  map[string]bool // instances that are held, and whose commands are left alone
+	held   int             // commands of these
+	open   int             // commands without a recorded outcome, those included
 	closed bool
 }
 
 func newDispatcher(cfg *Config, wake func()) *dispatcher {
-	d := &dispatcher{commands: cfg.Commands, backoff: cfg.Retry.Backoff, logger: cfg.Logger, wake: wake, queues: map[string][]pending{}}
+	d := &dispatcher{commands: cfg.Commands, def: &cfg.Definition, retry: cfg.Retry, replay: cfg.Replay, now: cfg.Now, logger: cfg.Logger, wake: wake,
+		queues: map[string][]pending{}, aside: map[string]bool{}}
 	d.work.L = &d.mu
 	return d
 }
@@ -62,7 +69,9 @@ func (d *dispatcher) add(commands []pending) {
 	for _, p := range commands {
 		q := d.queues[p.instance]
 		d.queues[p.instance] = append(q, p)
-		if len(q) == 0 {
+		if d.aside[p.instance] {
+			d.held++
+		} else if len(q) == 0 {
 			d.ready = append(d.ready, p.instance)
 			d.work.Signal()
 		}
@@ -86,11 +95,12 @@ func (d *dispatcher) recorded(n int) {
 	d.mu.Unlock()
 }
 
-// backlog returns how many commands have no recorded outcome, and how many of these have an outcome.
+// backlog returns how many commands have no recorded outcome, without those of instances that are held for one, and how
+// many of these have an outcome.
 func (d *dispatcher) backlog() (open, done int) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.open, len(d.done)
+	return d.open - d.held, len(d.done)
 }
 
 func (d *dispatcher) run(ctx context.Context, workers int) {
@@ -121,53 +131,46 @@ func (d *dispatcher) worker(ctx context.Context) {
 		p := d.queues[instance][0]
 		d.mu.Unlock()
 
-		outcome, err := d.commands.Dispatch(ctx, p.sent.Module, p.sent.envelope(), p.first && p.attempts == 0)
-		if ctx.Err() != nil {
+		outcome, err := d.commands.Dispatch(ctx, p.sent.Module, d.envelope(&p), p.first && p.attempts == 0)
+		switch {
+		case ctx.Err() != nil:
 			return
-		}
-		d.mu.Lock()
-		if err != nil {
-			d.again(instance, err)
-		} else {
-			d.settle(instance, settled{p, outcome})
-		}
-		d.mu.Unlock()
-		if err == nil {
-			d.wake()
+		case err != nil:
+			d.failed(ctx, p, err)
+		default:
+			d.settle(settled{p, outcome})
 		}
 	}
 }
 
-// again lets the instance's first command wait for its next attempt; the worker is free meanwhile.
-func (d *dispatcher) again(instance string, err error) {
-	p := &d.queues[instance][0]
-	p.attempts++
-	wait := d.backoff.After(p.attempts)
-	d.logger.Warn("a command has no outcome yet", "instance", instance, "command", p.sent.Type, "id", p.sent.ID, "module", p.sent.Module,
-		"attempt", p.attempts, "retry", wait, "error", err)
-	time.AfterFunc(wait, func() {
-		d.mu.Lock()
-		defer d.mu.Unlock()
-		d.ready = append(d.ready, instance)
-		d.work.Signal()
-	})
-}
-
-func (d *dispatcher) settle(instance string, s settled) {
+// settle takes the outcome of an instance's first command; the next one is ready then.
+func (d *dispatcher) settle(s settled) {
+	d.mu.Lock()
 	d.done = append(d.done, s)
-	rest := d.queues[instance][1:]
-	if len(rest) == 0 {
-		delete(d.queues, instance)
-		return
+	if rest := d.queues[s.instance][1:]; len(rest) == 0 {
+		delete(d.queues, s.instance)
+	} else {
+		d.queues[s.instance] = rest
+		d.ready = append(d.ready, s.instance)
+		d.work.Signal()
 	}
-	d.queues[instance] = rest
-	d.ready = append(d.ready, instance)
-	d.work.Signal()
+	d.mu.Unlock()
+	d.wake()
+}
+
+// envelope returns the command as it is dispatched. By the replay clock its deadline is an instant of the past, which the
+// receiver's clock knows nothing of.
+func (d *dispatcher) envelope(p *pending) command.Envelope {
+	e := p.sent.envelope()
+	if d.replay {
+		e.Before = time.Time{}
+	}
+	return e
 }
 
 // envelope returns the command as its receiver takes it.
 func (s *Sent) envelope() command.Envelope {
-	return command.Envelope{ID: s.ID, Type: s.Type, Data: s.Data, Metadata: s.Metadata, At: s.At}
+	return command.Envelope{ID: s.ID, Type: s.Type, Data: s.Data, Metadata: s.Metadata, At: s.At, Before: s.Before}
 }
 
 // PendingCommands returns the commands of a process (of one instance, if it is not empty) that have no recorded outcome.

@@ -33,11 +33,15 @@ type Commands interface {
 	// Dispatch has the command handled (G7). An error means that it has no outcome yet. First says that it was never dispatched
 	// before, so that no receipt need be looked for.
 	Dispatch(ctx context.Context, module string, c command.Envelope, first bool) (command.Outcome, error)
+	// Fail has the command given up at its receiver: its outcome is failed from now on, and an attempt that is still under way
+	// comes to nothing (G7). If it has another outcome by then, that is returned. An error means that it is not given up.
+	Fail(ctx context.Context, module string, c command.Envelope, reason string) (command.Outcome, error)
 }
 
-// Retry is the policy for steps and dispatches that fail.
+// Retry is the policy for steps and dispatches that fail. OnError of a definition comes before it.
 type Retry struct {
 	Attempts int              // of a step, before its instance is held; default 5
+	Dispatch int              // of a command, before it is given up at its receiver and becomes an OnFailed input; 0 for as often as it takes
 	Backoff  consumer.Backoff // between attempts
 }
 
@@ -231,7 +235,7 @@ func (e *Engine) Describe() Description {
 		case EventInput:
 			in.Module, _ = e.router.source(declared)
 			in.Name, _ = e.router.types[in.Module].NameOf(declared.goType)
-		case RejectedInput, AcceptedInput:
+		case RejectedInput, AcceptedInput, FailedInput:
 			in.Module, in.Name, _ = e.cfg.Commands.Resolve("", declared.goType)
 		}
 		d.Inputs = append(d.Inputs, in)

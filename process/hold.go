@@ -20,7 +20,7 @@ type Condition string
 // The conditions. The words are stored: they never change.
 const (
 	Retrying Condition = "retrying" // a step failed; it is tried again when the hold is due
-	Held     Condition = "held"     // its retries are used up; it waits for an operator
+	Held     Condition = "held"     // its retries are used up, or OnError holds it; it waits for an operator
 	Waiting  Condition = "waiting"  // there is no instance yet, and the inputs were deferred until there is
 )
 
@@ -34,8 +34,9 @@ type Holding struct {
 	Attempts  int       `json:"attempts,omitempty"`
 	Error     string    `json:"error,omitempty"`
 	Stack     string    `json:"stack,omitempty"`
-	Queued    int       `json:"queued"` // inputs in the queue, the one that failed included
-	Next      int       `json:"next"`   // number of the next input in the queue
+	Command   event.ID  `json:"command,omitzero"` // the command that it is held for: it has no outcome, and is not dispatched meanwhile
+	Queued    int       `json:"queued"`           // inputs in the queue, the one that failed included
+	Next      int       `json:"next"`             // number of the next input in the queue
 	Marks     []Mark    `json:"marks,omitempty"`
 	RetryAt   time.Time `json:"-"` // when it is tried again
 }

@@ -18,6 +18,7 @@ const (
 	TimeoutInput  Kind = 2 // a timeout that the instance set
 	RejectedInput Kind = 3 // the rejection of a command that the instance sent
 	AcceptedInput Kind = 4 // the success of a command that the instance sent
+	FailedInput   Kind = 5 // the end of a command that the instance sent and that was given up, or came past its deadline
 )
 
 func (k Kind) String() string {
@@ -30,6 +31,8 @@ func (k Kind) String() string {
 		return "rejected"
 	case AcceptedInput:
 		return "accepted"
+	case FailedInput:
+		return "failed"
 	default:
 		return fmt.Sprintf("Kind(%d)", uint8(k))
 	}
@@ -72,6 +75,8 @@ type Taken struct {
 	Command   event.ID           `json:"command,omitzero"`
 	Result    []byte             `json:"result,omitempty"`
 	Rejection *command.Rejection `json:"rejection,omitempty"`
+	Reason    string             `json:"reason,omitempty"`  // of a command that failed
+	Expired   bool               `json:"expired,omitempty"` // it failed since it came past its deadline
 }
 
 // describe names the input for messages.

@@ -153,7 +153,8 @@ type Sent struct {
 	Type     string         `json:"type"`
 	Data     []byte         `json:"data"`
 	Metadata event.Metadata `json:"meta,omitzero"`
-	At       time.Time      `json:"at"` // instant of the input that it was decided on
+	At       time.Time      `json:"at"`              // instant of the input that it was decided on
+	Before   time.Time      `json:"before,omitzero"` // its deadline at the receiver
 }
 
 // plain tells whether the record says no more than that its input was taken.

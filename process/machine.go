@@ -139,13 +139,25 @@ func (m *Machine) Advance(to time.Time) ([]Decision, error) {
 // Reject tells the process that a command was refused that it sent: the oldest one that is equal to cmd and has no
 // outcome yet. Where there is none, the error is a *NotSentError.
 func (m *Machine) Reject(cmd any, r *command.Rejection) ([]Decision, error) {
-	return m.outcome(RejectedInput, cmd, r, nil)
+	return m.outcome(Taken{Kind: RejectedInput, Rejection: r}, cmd, nil)
 }
 
 // Accept tells the process that a command took effect that it sent: the oldest one that is equal to cmd and has no
 // outcome yet. A nil result is the zero one. Where there is no such command, the error is a *NotSentError.
 func (m *Machine) Accept(cmd, result any) ([]Decision, error) {
-	return m.outcome(AcceptedInput, cmd, nil, result)
+	return m.outcome(Taken{Kind: AcceptedInput}, cmd, result)
+}
+
+// Fail tells the process that a command was given up that it sent: the oldest one that is equal to cmd and has no outcome
+// yet. Where there is none, the error is a *NotSentError.
+func (m *Machine) Fail(cmd any, reason string) ([]Decision, error) {
+	return m.outcome(Taken{Kind: FailedInput, Reason: reason}, cmd, nil)
+}
+
+// Expire tells the process that a command came past its deadline, as Fail does. The clock need not have passed the
+// deadline, nor the command have one: what the receiver's clock shows is not known here.
+func (m *Machine) Expire(cmd any) ([]Decision, error) {
+	return m.outcome(Taken{Kind: FailedInput, Reason: "it came past its deadline", Expired: true}, cmd, nil)
 }
 
 func (m *Machine) decided(err error) ([]Decision, error) {
@@ -422,11 +434,12 @@ func (m *Machine) fireTimer(x *machineInstance, timer Timer) error {
 }
 
 // outcome gives a command's outcome to the instance that sent it.
-func (m *Machine) outcome(kind Kind, cmd any, rejection *command.Rejection, result any) ([]Decision, error) {
+func (m *Machine) outcome(in Taken, cmd, result any) ([]Decision, error) {
 	goType := reflect.TypeOf(cmd)
-	if goType == nil || m.router.outcomes[outcomeKey{kind, goType.String()}] == nil {
-		part := map[Kind]string{RejectedInput: "OnRejected[…, %v]", AcceptedInput: "OnAccepted[…, %v, …]"}[kind]
-		return nil, &UnhandledError{Process: m.def.name, Kind: kind, GoType: goType, Hint: fmt.Sprintf("such an outcome changes nothing; add process."+part, goType)}
+	if goType == nil || m.router.outcomes[outcomeKey{in.Kind, goType.String()}] == nil {
+		hint := map[Kind]string{RejectedInput: "such an outcome changes nothing; add process.OnRejected[…, %v]",
+			AcceptedInput: "such an outcome changes nothing; add process.OnAccepted[…, %v, …]", FailedInput: "such an outcome holds the instance; add process.OnFailed[…, %v]"}[in.Kind]
+		return nil, &UnhandledError{Process: m.def.name, Kind: in.Kind, GoType: goType, Hint: fmt.Sprintf(hint, goType)}
 	}
 	k := slices.IndexFunc(m.sent, func(s sentCommand) bool { return reflect.DeepEqual(s.value, cmd) })
 	if k < 0 {
@@ -437,7 +450,8 @@ func (m *Machine) outcome(kind Kind, cmd any, rejection *command.Rejection, resu
 		return nil, err
 	}
 	s := m.sent[k]
-	in := Taken{Kind: kind, ID: event.DeriveID("outcome", string(s.sent.ID[:])), Type: s.sent.Type, Data: s.sent.Data, Metadata: s.sent.Metadata, Command: s.sent.ID, Time: m.now, Rejection: rejection}
+	in.ID, in.Command, in.Time = event.DeriveID("outcome", string(s.sent.ID[:])), s.sent.ID, m.now
+	in.Type, in.Data, in.Metadata = s.sent.Type, s.sent.Data, s.sent.Metadata
 	handlings, err := m.router.decode(&in)
 	if err == nil && result != nil {
 		handlings, err = m.result(&in, handlings[0].fact, result)

@@ -309,3 +309,52 @@ func BenchmarkMachine(b *testing.B) {
 		}
 	}
 }
+
+func TestMachineTellsOfFailedCommands(t *testing.T) {
+	def := process.Define("failing",
+		process.On[machineCount, machineBegan]{
+			Starts: true,
+			Locate: process.Key(func(e machineBegan) string { return e.Key }),
+			React: func(_ machineCount, _ process.Input[machineBegan], do *process.Step) {
+				do.Send(machineDo{"one"}, process.Within(time.Hour))
+				do.SendTo("there", machineDo{"two"}, process.Before(process.MachineStart.Add(time.Minute)))
+				do.Send(machineDo{"three"})
+			},
+		},
+		process.OnFailed[machineCount, machineDo]{
+			Evolve: func(c machineCount, in process.Input[process.Failed[machineDo]]) machineCount {
+				return count(c, fmt.Sprintf("%s %s %v", in.Event.Command.What, in.Event.Reason, in.Event.Expired))
+			},
+		},
+	).Otherwise(process.Ignore)
+	m := newMachine(t, def, process.MachineOptions{Verify: true})
+	decided, err := m.Give(give(machineBegan{"a"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var deadlines []time.Time
+	for _, e := range decided[0].Effects {
+		deadlines = append(deadlines, e.Before)
+	}
+	if want := []time.Time{process.MachineStart.Add(time.Hour), process.MachineStart.Add(time.Minute), {}}; !slices.Equal(deadlines, want) {
+		t.Errorf("deadlines: %v", deadlines)
+	}
+	tells(t, "0s process.Failed[github.com/ensue-io/ensue/Do]@a handled")(m.Fail(machineDo{"two"}, "no answer"))
+	tells(t, "0s process.Failed[github.com/ensue-io/ensue/Do]@a handled")(m.Expire(machineDo{"one"}))
+	var not *process.NotSentError
+	if _, err := m.Fail(machineDo{"two"}, "again"); !errors.As(err, &not) || len(not.Open) != 1 {
+		t.Errorf("failed twice: %v", err)
+	}
+	var unhandled *process.UnhandledError
+	if _, err := m.Reject(machineDo{"three"}, command.Reject("no", "")); !errors.As(err, &unhandled) {
+		t.Errorf("rejected: %v", err)
+	}
+	i, _ := m.Instance("a")
+	if want := []string{"two no answer false", "one it came past its deadline true"}; !slices.Equal(i.State.(machineCount).Names, want) {
+		t.Errorf("it is %+v", i.State)
+	}
+	other := newMachine(t, counting, process.MachineOptions{})
+	if _, err := other.Fail(machineDo{"a"}, "no"); !errors.As(err, &unhandled) || !strings.Contains(err.Error(), "such an outcome holds the instance; add process.OnFailed[…, process_test.machineDo]") {
+		t.Errorf("failed where nobody handles it: %v", err)
+	}
+}

@@ -16,7 +16,7 @@ import (
 type Decision struct {
 	Instance string // "" for an event that found no key
 	Kind     Kind   //
-	Input    any    // the event, the timeout, the Rejected[C] or the Accepted[C, R]
+	Input    any    // the event, the timeout, the Rejected[C], the Accepted[C, R] or the Failed[C]
 	At       time.Time
 	Verdict  Verdict //
 	Effects  []Effect
@@ -45,6 +45,7 @@ type Effect struct {
 	Module   string         // of a command: as SendTo named it
 	Name     string         // of a timeout: with its key
 	Due      time.Time      // of a timeout
+	Before   time.Time      // of a command: its deadline; zero for none
 	Metadata event.Metadata // of the command, the event or the timeout
 }
 
@@ -107,7 +108,7 @@ func (m *Machine) compute(x *machineInstance, in *Taken, rec *Record, handlings 
 		e := &m.effects[n]
 		if e.Kind == EffectSent {
 			cmd := &rec.Sent[sent]
-			e.ID, e.Metadata = cmd.ID, cmd.Metadata
+			e.ID, e.Metadata, e.Before = cmd.ID, cmd.Metadata, cmd.Before
 			if m.awaited(cmd.Type) {
 				m.sent = append(m.sent, sentCommand{x.Key, e.Value, *cmd})
 			}
@@ -142,7 +143,7 @@ func (m *Machine) compute(x *machineInstance, in *Taken, rec *Record, handlings 
 
 // awaited tells whether the definition handles outcomes of commands of that name.
 func (m *Machine) awaited(name string) bool {
-	return m.router.outcomes[outcomeKey{RejectedInput, name}] != nil || m.router.outcomes[outcomeKey{AcceptedInput, name}] != nil
+	return slices.ContainsFunc([]Kind{RejectedInput, AcceptedInput, FailedInput}, func(k Kind) bool { return m.router.outcomes[outcomeKey{k, name}] != nil })
 }
 
 func (m *Machine) timeoutEffect(kind EffectKind, timer Timer) error {

@@ -54,7 +54,8 @@ func (t *term) takeOutcome(inst *Instance, in *Taken) error {
 	return nil
 }
 
-// outcome returns the input that a command's outcome is, if the definition handles it.
+// outcome returns the input that a command's outcome is, if the definition handles it. A failure is always one: where
+// the definition does not handle it, it holds the instance (UnhandledFailure).
 func (t *term) outcome(o settled) (Taken, bool) {
 	in := Taken{Type: o.sent.Type, Data: o.sent.Data, Metadata: o.sent.Metadata, Command: o.sent.ID, Time: o.outcome.Handled}
 	if t.cfg.Replay || in.Time.IsZero() {
@@ -66,10 +67,10 @@ func (t *term) outcome(o settled) (Taken, bool) {
 	case command.Rejected:
 		in.Kind, in.Rejection = RejectedInput, o.outcome.Rejection
 	default:
-		t.cfg.Logger.Error("a command was given up", "instance", o.instance, "command", o.sent.Type, "id", o.sent.ID, "status", o.outcome.Status, "reason", o.outcome.Reason)
-		return in, false
+		in.Kind, in.Reason, in.Expired = FailedInput, o.outcome.Reason, o.outcome.Status == command.Expired
+		t.cfg.Logger.Warn("a command failed", "instance", o.instance, "command", o.sent.Type, "id", o.sent.ID, "status", o.outcome.Status, "reason", o.outcome.Reason)
 	}
 	in.ID = event.DeriveID("outcome", string(o.sent.ID[:]))
 	_, handled := t.router.outcomes[outcomeKey{in.Kind, in.Type}]
-	return in, handled
+	return in, handled || in.Kind == FailedInput
 }

@@ -153,6 +153,40 @@ func (o OnAccepted[S, C, R]) define(d *Definition, _ *S) {
 	d.parts = append(d.parts, h)
 }
 
+// Failed is a command without an effect: it was given up after its attempts, or by OnError, or it came past its deadline.
+// Its receiver keeps that as the command's outcome, so it will not take effect later either.
+type Failed[C any] struct {
+	Command C
+	Reason  string // why, for people: the last error, what GiveUp was told, or the deadline
+	Expired bool   // it came past its deadline (Before, Within)
+}
+
+// OnFailed handles the failure of a command that the instance sent. Where a definition lacks it, such a failure holds the
+// instance, in whatever phase. The command's codec must be JSON, the default.
+type OnFailed[S, C any] struct {
+	In        []Phase // as of On
+	Ignore    []Phase
+	Defer     []Phase
+	Hold      []Phase
+	Completed Policy // what becomes of one that comes when the instance is completed: Ignore or Hold
+
+	Evolve func(S, Input[Failed[C]]) S
+	React  func(S, Input[Failed[C]], *Step)
+}
+
+func (o OnFailed[S, C]) define(d *Definition, _ *S) {
+	h := &handler{kind: FailedInput, goType: reflect.TypeFor[C](),
+		in: o.In, ignore: o.Ignore, postpone: o.Defer, hold: o.Hold, completed: o.Completed, fact: func(t *Taken) (any, error) {
+			f := Failed[C]{Reason: t.Reason, Expired: t.Expired}
+			if err := json.Unmarshal(t.Data, &f.Command); err != nil {
+				return nil, fmt.Errorf("decode command %q: %w", t.Type, err)
+			}
+			return f, nil
+		}}
+	setFuncs(h, o.Evolve, o.React)
+	d.parts = append(d.parts, h)
+}
+
 type rule[S any] struct{ react func(S, *Step) }
 
 func (r rule[S]) define(d *Definition, _ *S) {

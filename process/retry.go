@@ -56,7 +56,7 @@ func (t *term) failOrStop(key string, inst *Instance, in *Taken, err error) erro
 		}
 		h.Marks = known.Marks
 	}
-	h.failed(in, err, t.cfg.Now(), t.cfg.Retry)
+	t.judge(h, in, err)
 	t.cfg.Logger.Error("an instance stands aside", "instance", key, "condition", h.Condition, "attempts", h.Attempts, "error", err)
 	t.retrying(h)
 	return t.enqueue(h, in)
@@ -141,6 +141,7 @@ func dueRetries(retries map[string]*Holding, now time.Time) []*Holding {
 // it committed and stays at the head of the queue.
 func (t *term) retry(ctx context.Context, h *Holding) error {
 	process := t.timers.process
+	t.unstick(h)
 	room := t.limit() - t.batch.inputs
 	items, err := readQueue(ctx, t.home.Log, process, h.Instance, room)
 	if err != nil {
@@ -193,7 +194,7 @@ func (t *term) failAgain(h *Holding, in *Taken, err error) error {
 		return errSplit
 	}
 	t.cache.drop(h.Instance)
-	h.failed(in, err, t.cfg.Now(), t.cfg.Retry)
+	t.judge(h, in, err)
 	t.cfg.Logger.Error("an instance stands aside", "instance", h.Instance, "condition", h.Condition, "attempts", h.Attempts, "error", err)
 	t.retrying(h)
 	t.batch.hold(h)

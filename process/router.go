@@ -35,7 +35,7 @@ func newRouter(d *Definition, types map[string]*event.Registry, commandName func
 				errs = append(errs, fmt.Errorf("process %q: timeouts %v and %v have the same name %q", d.name, other.goType, in.goType, in.name))
 			}
 			r.timeouts[in.name] = in
-		case RejectedInput, AcceptedInput:
+		case RejectedInput, AcceptedInput, FailedInput:
 			name, err := commandName(in.goType)
 			if err != nil {
 				errs = append(errs, fmt.Errorf("process %q: %s: %w", d.name, in, err))
@@ -140,7 +140,7 @@ var errUnhandled = errors.New("the definition no longer handles it; keep the par
 
 func (r *router) single(in *declared, t *Taken) ([]handling, error) {
 	if in == nil {
-		return nil, &StepError{Process: r.def.name, Input: t.describe(), Err: errUnhandled}
+		return nil, &StepError{Process: r.def.name, Input: t.describe(), Err: unhandled(t)}
 	}
 	fact, err := in.parts[0].fact(t)
 	if err != nil {

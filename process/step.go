@@ -64,10 +64,19 @@ func (s *Step) Emit(fact any) {
 }
 
 // Send sends a command to the one module of the application that handles its type.
-func (s *Step) Send(cmd any) { s.SendTo("", cmd) }
+func (s *Step) Send(cmd any, options ...SendOption) { s.SendTo("", cmd, options...) }
 
 // SendTo sends a command to a module.
-func (s *Step) SendTo(module string, cmd any) {
+func (s *Step) SendTo(module string, cmd any, options ...SendOption) {
+	var o sending
+	for _, option := range options {
+		option(&o)
+	}
+	before, err := o.deadline(s.Now())
+	if err != nil {
+		s.fail(fmt.Errorf("send %T: %w", cmd, err))
+		return
+	}
 	target, name, data, err := s.world.command(module, cmd)
 	if err != nil {
 		s.fail(fmt.Errorf("send %T: %w", cmd, err))
@@ -75,7 +84,7 @@ func (s *Step) SendTo(module string, cmd any) {
 	}
 	n := len(s.rec.Sent)
 	s.rec.Sent = append(s.rec.Sent, Sent{ID: s.id("command", n), Number: s.inst.Sent + n + 1, Module: target, Type: name, Data: data,
-		Metadata: s.metadata(), At: s.Now()})
+		Metadata: s.metadata(), At: s.Now(), Before: before})
 }
 
 // After sets a timeout: the instance will take it as an input when d has passed since Now. The timeout's name is its

@@ -57,6 +57,7 @@ func (t *term) open(ctx context.Context) error {
 	t.cache = newCache(t.cfg.Cache)
 	t.timers = timers{process: name, log: t.home.Log, mine: t.mine}
 	t.holds, t.retries = map[string]*Holding{}, map[string]*Holding{}
+	var parked []string
 	for h, err := range Holdings(ctx, t.home.Log, name) {
 		if err != nil {
 			return err
@@ -66,6 +67,9 @@ func (t *term) open(ctx context.Context) error {
 		}
 		t.holds[h.Instance] = &h
 		t.retrying(&h)
+		if h.Condition == Held && !h.Command.IsZero() {
+			parked = append(parked, h.Instance)
+		}
 	}
 	var err error
 	if t.ignored, err = readIgnored(ctx, t.home.Log, name, t.mine); err != nil {
@@ -84,6 +88,7 @@ func (t *term) open(ctx context.Context) error {
 		t.sources = append(t.sources, s)
 	}
 	t.dispatch = newDispatcher(&t.cfg, t.nudge)
+	t.dispatch.park(parked...)
 	open, err := readPending(ctx, t.home.Log, name, "")
 	if err != nil {
 		return err
@@ -182,6 +187,9 @@ func (t *term) turn(ctx context.Context) (bool, error) {
 		}
 	}
 	if err := t.takeOutcomes(ctx); err != nil {
+		return false, err
+	}
+	if err := t.takeStuck(ctx); err != nil {
 		return false, err
 	}
 	if err := t.takeRetries(ctx); err != nil {

@@ -37,6 +37,10 @@ func (fNobody) Dispatch(context.Context, string, command.Envelope, bool) (comman
 	return command.Outcome{}, errors.New("nobody")
 }
 
+func (fNobody) Fail(context.Context, string, command.Envelope, string) (command.Outcome, error) {
+	return command.Outcome{}, errors.New("nobody")
+}
+
 // fRun runs the definition until it is idle, and fails when the engine starts over, which would go on for ever.
 func fRun(t *testing.T, log eventlog.Log, def process.Definition, s process.Store, now func() time.Time) process.Stats {
 	t.Helper()

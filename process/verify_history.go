@@ -203,7 +203,7 @@ func (f *folding) step(r *Record, at event.Version) {
 // checkInput checks that an input is one, and was not taken before.
 func (f *folding) checkInput(in *Taken, at event.Version) {
 	switch {
-	case in.Kind < EventInput || in.Kind > AcceptedInput:
+	case in.Kind < EventInput || in.Kind > FailedInput:
 		f.bad(at, "its input is of kind %d, which there is not", in.Kind)
 	case in.ID.IsZero():
 		f.bad(at, "its input has no id")
@@ -224,7 +224,7 @@ func (f *folding) checkOrigin(in *Taken, at event.Version) {
 		if t, set := f.timer(in.Name); (!set || t.ID != in.ID) && !f.broken {
 			f.bad(at, "it takes %s, which was not set, or no longer", in.describe())
 		}
-	case RejectedInput, AcceptedInput:
+	case RejectedInput, AcceptedInput, FailedInput:
 		known := false
 		for _, c := range f.sent {
 			known = known || c.id == in.Command

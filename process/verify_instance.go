@@ -432,7 +432,7 @@ func (c *check) checkReceipt(h *history, s issued, receipts map[string]eventlog.
 	if err != nil {
 		return nil // reported with the receipts
 	}
-	wanted := map[command.Status]Kind{command.Accepted: AcceptedInput, command.Rejected: RejectedInput}[r.Status]
+	wanted := map[command.Status]Kind{command.Accepted: AcceptedInput, command.Rejected: RejectedInput, command.Failed: FailedInput, command.Expired: FailedInput}[r.Status]
 	var p Problem
 	switch took := h.outcomes[s.id]; {
 	case r.Digest != s.digest:

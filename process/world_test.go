@@ -138,6 +138,8 @@ type world struct {
 	order  []string       // of the modules
 	log    func(module string, l eventlog.Log) eventlog.Log
 	bus    func(module string, next dispatch) dispatch
+	fail   func(ctx context.Context, c command.Envelope, reason string, bus *command.Bus) (command.Outcome, error)
+	clock  func() time.Time // of stock
 	calls  struct {
 		sync.Mutex
 		handled []string // commands whose handler ran
@@ -206,7 +208,7 @@ func (w *world) engine() *process.Engine {
 		w.calls.handled = append(w.calls.handled, what)
 		w.calls.Unlock()
 	}
-	stock := &aggregate.Module{Name: "stock", Log: logs["stock"], Types: w.types["stock"]}
+	stock := &aggregate.Module{Name: "stock", Log: logs["stock"], Types: w.types["stock"], Now: w.clock}
 	bus := must(command.NewBus(command.Config{Module: stock, Handlers: []command.Handler{
 		command.Handle("reserve", func(_ context.Context, work *aggregate.Work, c Reserve) (struct{}, error) {
 			handle("reserve " + c.ID)
@@ -230,7 +232,7 @@ func (w *world) engine() *process.Engine {
 	if w.bus != nil {
 		send = w.bus("stock", send)
 	}
-	cfg.Commands = oneBus{bus, send}
+	cfg.Commands = oneBus{bus, send, w}
 	e, err := process.NewEngine(cfg)
 	if err != nil {
 		w.t.Fatal(err)
@@ -242,6 +244,7 @@ func (w *world) engine() *process.Engine {
 type oneBus struct {
 	bus  *command.Bus
 	send dispatch
+	w    *world
 }
 
 func (b oneBus) Resolve(_ string, t reflect.Type) (string, string, error) {
@@ -259,6 +262,13 @@ func (b oneBus) Encode(_ string, cmd any) (string, string, []byte, error) {
 
 func (b oneBus) Dispatch(ctx context.Context, _ string, c command.Envelope, first bool) (command.Outcome, error) {
 	return b.send(ctx, c, first)
+}
+
+func (b oneBus) Fail(ctx context.Context, _ string, c command.Envelope, reason string) (command.Outcome, error) {
+	if b.w.fail != nil {
+		return b.w.fail(ctx, c, reason, b.bus)
+	}
+	return b.bus.Fail(ctx, c, reason)
 }
 
 // run runs an engine until it is idle.

@@ -137,6 +137,8 @@ type inputView struct {
 	Name      string             `json:"name,omitempty"`
 	Command   event.ID           `json:"command,omitzero"`
 	Rejection *command.Rejection `json:"rejection,omitempty"`
+	Reason    string             `json:"reason,omitempty"`  // of a command that failed
+	Expired   bool               `json:"expired,omitempty"` // since it came past its deadline
 	Time      time.Time          `json:"time"`
 	payload
 }
@@ -148,6 +150,7 @@ type commandView struct {
 	Type      string             `json:"type"`
 	Module    string             `json:"module"`
 	Sent      time.Time          `json:"sent"`
+	Before    time.Time          `json:"before,omitzero"`  // its deadline
 	Status    string             `json:"status,omitempty"` // of its receipt, or "pending", "lost" or "unknown"
 	Handled   *time.Time         `json:"handled,omitempty"`
 	Rejection *command.Rejection `json:"rejection,omitempty"`
@@ -180,11 +183,11 @@ func stepOf(r *process.Record) stepView {
 
 func inputOf(t *process.Taken) inputView {
 	return inputView{Kind: t.Kind.String(), ID: t.ID, Type: t.Type, Module: t.Module, Position: t.Position, Stream: t.Stream, Name: t.Name,
-		Command: t.Command, Rejection: t.Rejection, Time: t.Time, payload: payloadOf(t.Data)}
+		Command: t.Command, Rejection: t.Rejection, Reason: t.Reason, Expired: t.Expired, Time: t.Time, payload: payloadOf(t.Data)}
 }
 
 func commandOf(s *process.Sent) commandView {
-	return commandView{Number: s.Number, ID: s.ID, Type: s.Type, Module: s.Module, Sent: s.At, payload: payloadOf(s.Data)}
+	return commandView{Number: s.Number, ID: s.ID, Type: s.Type, Module: s.Module, Sent: s.At, Before: s.Before, payload: payloadOf(s.Data)}
 }
 
 func timeoutOf(t process.Timer) timeoutView {
@@ -196,6 +199,8 @@ func (v *inputView) String() string {
 	switch {
 	case v.Kind == "timeout":
 		return "timeout " + v.Name
+	case v.Expired:
+		return v.Type + " expired"
 	case v.Kind != "event":
 		return fmt.Sprintf("%s %s", v.Type, v.Kind)
 	case v.Type == "":

@@ -147,11 +147,14 @@ func (p *program) next(v *explainView, worked, behind bool) []nextView {
 	say := func(at *time.Time, format string, args ...any) {
 		next = append(next, nextView{What: fmt.Sprintf(format, args...), At: at})
 	}
+	dispatches := v.Aside == nil || v.Aside.Command.IsZero() || v.Aside.Condition != string(process.Held)
 	for n := range v.Commands {
-		switch c := &v.Commands[n]; c.Status {
-		case "pending":
+		switch c := &v.Commands[n]; {
+		case c.Status == "pending" && !dispatches:
+			say(nil, "command %d, %s, is taken to module %s when the instance is released", c.Number, c.Type, c.Module)
+		case c.Status == "pending":
 			say(nil, "command %d, %s, is taken to module %s until it has an outcome", c.Number, c.Type, c.Module)
-		case "lost":
+		case c.Status == "lost":
 			say(nil, "command %d, %s, neither waits to be dispatched nor has a receipt: verify the log", c.Number, c.Type)
 		}
 	}
@@ -159,6 +162,8 @@ func (p *program) next(v *explainView, worked, behind bool) []nextView {
 	switch {
 	case aside && v.Aside.RetryAt != nil:
 		say(v.Aside.RetryAt, "the input that failed is tried again, for the %d. time; those behind it follow in order", v.Aside.Attempts+1)
+	case aside && !dispatches:
+		say(nil, "nothing happens by itself: its commands wait, and its inputs queue, until it is released")
 	case aside:
 		say(nil, "nothing happens by itself: its retries are used up, and its inputs queue until it is released")
 	case v.Status == process.Completed:

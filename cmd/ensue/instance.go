@@ -224,6 +224,8 @@ func (p *program) showHistory(i *known, brief bool) error {
 		fmt.Fprintf(p.out, "\n%3d  %s  %s\n", k+1, p.paint(dim, at(s.Input.Time)), p.paint(cyan, clean(s.Input.String())))
 		if s.Input.Rejection != nil {
 			fmt.Fprintf(p.out, "     %s\n", clean(s.Input.Rejection.Error()))
+		} else if s.Input.Reason != "" {
+			fmt.Fprintf(p.out, "     %s\n", clean(s.Input.Reason))
 		} else if !brief && (s.Input.Data != nil || s.Input.Data64 != nil) {
 			fmt.Fprintf(p.out, "     %s\n", clean(s.Input.payload.String()))
 		}

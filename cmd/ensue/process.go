@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/ensue-io/ensue/consumer"
+	"github.com/ensue-io/ensue/event"
 	"github.com/ensue-io/ensue/eventlog"
 	"github.com/ensue-io/ensue/process"
 )
@@ -354,6 +355,7 @@ type asideView struct {
 	Attempts  int        `json:"attempts,omitempty"`
 	Queued    int        `json:"queued"`
 	Input     string     `json:"input,omitempty"`
+	Command   event.ID   `json:"command,omitzero"` // that it stands aside for: it has no outcome
 	Error     string     `json:"error,omitempty"`
 	Stack     string     `json:"stack,omitempty"`
 	RetryAt   *time.Time `json:"retryAt,omitempty"`
@@ -361,7 +363,7 @@ type asideView struct {
 
 func asideOf(name string, h *process.Holding) asideView {
 	v := asideView{Process: name, Instance: h.Instance, Condition: string(h.Condition), Since: h.Since, Attempts: h.Attempts, Queued: h.Queued,
-		Input: h.Input, Error: h.Error, Stack: h.Stack}
+		Input: h.Input, Command: h.Command, Error: h.Error, Stack: h.Stack}
 	if !h.RetryAt.IsZero() {
 		v.RetryAt = &h.RetryAt
 	}

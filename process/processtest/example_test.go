@@ -57,6 +57,16 @@ var selling = process.Define("selling",
 			do.Complete()
 		},
 	},
+	process.OnFailed[Sale, Ship]{
+		React: func(_ Sale, in process.Input[process.Failed[Ship]], do *process.Step) {
+			if in.Event.Expired {
+				do.Send(in.Event.Command, process.Within(24*time.Hour))
+				return
+			}
+			do.Send(Cancel{do.Instance()})
+			do.Complete()
+		},
+	},
 	process.OnAccepted[Sale, Ship, string]{
 		React: func(_ Sale, in process.Input[process.Accepted[Ship, string]], do *process.Step) {
 			do.Emit(OrderShipped{do.Instance()})
@@ -143,6 +153,20 @@ func ExampleRejectWith() {
 	processtest.Given(selling, OrderPlaced{"42"}, PaymentReceived{"42"}).
 		When(processtest.RejectWith(Ship{"42"}, *command.Reject("out-of-stock", "none left"))).
 		Then(t, Cancel{"42"}, processtest.Completed)
+	// Output:
+}
+
+func ExampleFail() {
+	processtest.Given(selling, OrderPlaced{"42"}, PaymentReceived{"42"}).
+		When(processtest.Fail(Ship{"42"}, "the warehouse did not answer for a week")).
+		Then(t, Cancel{"42"}, processtest.Completed)
+	// Output:
+}
+
+func ExampleExpire() {
+	processtest.Given(selling, OrderPlaced{"42"}, PaymentReceived{"42"}).
+		When(processtest.Expire(Ship{"42"})).
+		Then(t, Ship{"42"})
 	// Output:
 }
 

@@ -107,6 +107,17 @@ func Accept(cmd, result any) Item {
 	return Item{name: "accepted " + show(cmd), what: cmd, act: func(m *process.Machine) ([]process.Decision, error) { return m.Accept(cmd, result) }}
 }
 
+// Fail fails a command that the process sent, as when it was given up after its attempts; the definition must handle that
+// by OnFailed.
+func Fail(cmd any, reason string) Item {
+	return Item{name: "failed " + show(cmd) + ": " + reason, what: cmd, act: func(m *process.Machine) ([]process.Decision, error) { return m.Fail(cmd, reason) }}
+}
+
+// Expire is Fail of a command that came past its deadline.
+func Expire(cmd any) Item {
+	return Item{name: "expired " + show(cmd), what: cmd, act: func(m *process.Machine) ([]process.Decision, error) { return m.Expire(cmd) }}
+}
+
 // InOrder says that items keep their order among themselves, as events of one module do, where Permutations changes it.
 func InOrder(items ...any) Item {
 	it := Item{name: "in order", group: []Item{}}

@@ -25,7 +25,7 @@ func EndsWith(wants ...any) Ending { return Ending{wants} }
 //
 // The inputs are the items of When, with Options in front of them where they are needed. Items that InOrder holds keep
 // their order. Instants belong to places: the first item with At that is given in an order has the earliest of all the
-// instants, and so on. An order in which an outcome (Reject, Accept) comes before its command was sent is left out. There
+// instants, and so on. An order in which an outcome (Reject, Accept, Fail, Expire) comes before its command was sent is left out. There
 // may be at most MaxOrders orders.
 func Permutations(t T, def process.Definition, inputs []any, endings ...Ending) {
 	t.Helper()

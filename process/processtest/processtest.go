@@ -70,7 +70,7 @@ func Given(def process.Definition, past ...any) *Scenario {
 }
 
 // When lets things happen: events as they are (or an event.Draft of one), and what At, From, WithHeader, Advance,
-// AdvanceTo, Reject and Accept return.
+// AdvanceTo, Reject, Accept, Fail and Expire return.
 func (s *Scenario) When(items ...any) *Scenario {
 	if s.err != nil {
 		return s

@@ -243,6 +243,11 @@ func (r *receiver) Encode(module string, cmd any) (target, name string, data []b
 	return target, name, data, err
 }
 
+// Fail implements process.Commands.
+func (r *receiver) Fail(_ context.Context, _ string, c command.Envelope, reason string) (command.Outcome, error) {
+	return command.Outcome{ID: c.ID, Type: c.Type, Status: command.Failed, Reason: reason, At: c.At, Handled: c.At}, nil
+}
+
 // Dispatch implements process.Commands.
 func (r *receiver) Dispatch(_ context.Context, _ string, c command.Envelope, _ bool) (command.Outcome, error) {
 	r.mu.Lock()

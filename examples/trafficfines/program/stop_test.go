@@ -132,6 +132,10 @@ func (f *fatal) Encode(_ string, cmd any) (target, name string, data []byte, err
 
 var errGone = errors.New("the program has ended")
 
+func (f *fatal) Fail(ctx context.Context, _ string, c command.Envelope, reason string) (command.Outcome, error) {
+	return f.bus.Fail(ctx, c, reason)
+}
+
 func (f *fatal) Dispatch(ctx context.Context, _ string, c command.Envelope, first bool) (command.Outcome, error) {
 	last := f.dispatched.Add(1) == f.number
 	if last && !f.behind {
