@@ -40,7 +40,7 @@ func (r *router) settling(inst *Instance) (in *Taken, facts []handling, p Policy
 			facts, err = r.concerning(inst.Key, in, facts)
 		}
 		if err == nil {
-			p, phase, err = r.def.fate(inst, facts)
+			p, phase, err = r.def.fate(inst, in, facts)
 		}
 		if err != nil || p != Defer {
 			return in, facts, p, phase, err
@@ -112,7 +112,7 @@ func (t *term) takeUp(inst *Instance, in Taken, facts []handling, p Policy, phas
 	case Hold:
 		return t.stepError(inst.Key, &in, &UnexpectedError{Phase: phase})
 	default:
-		t.drop(inst, &in, ignoredRule(phase))
+		t.drop(inst, &in, ignoredRule(inst, phase, facts))
 		return nil
 	}
 }

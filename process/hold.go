@@ -97,7 +97,8 @@ func (h *Holding) failed(t *Taken, err error, now time.Time, r Retry) {
 		h.Stack = bounded(step.Stack, 8000)
 	}
 	var unexpected *UnexpectedError
-	if h.Attempts >= r.Attempts || errors.As(err, &unexpected) { // what was declared is so at every attempt
+	var undo *UndoError
+	if h.Attempts >= r.Attempts || errors.As(err, &unexpected) || errors.As(err, &undo) { // what was declared is so at every attempt
 		h.Condition, h.RetryAt = Held, time.Time{}
 		return
 	}

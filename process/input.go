@@ -75,6 +75,7 @@ type Taken struct {
 	Command   event.ID           `json:"command,omitzero"`
 	Result    []byte             `json:"result,omitempty"`
 	Rejection *command.Rejection `json:"rejection,omitempty"`
+	Again     bool               `json:"again,omitempty"`   // an operator lets an undo that was not accepted be sent again
 	Reason    string             `json:"reason,omitempty"`  // of a command that failed
 	Expired   bool               `json:"expired,omitempty"` // it failed since it came past its deadline
 }

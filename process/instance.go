@@ -49,22 +49,25 @@ func (s *Status) UnmarshalText(text []byte) error {
 
 // Instance is one running copy of a process, with everything that decides how it takes its next input.
 type Instance struct {
-	Process     string
-	Key         string
-	Status      Status
-	Incarnation int        // 1 for its first life
-	State       any        // of the definition's state type
-	Marks       []Mark     // per source: inputs up to it were decided
-	Taken       []event.ID // ids of the events it took, which recognise them when a log was exported and imported
-	Timers      []Timer    // timeouts to come
-	Deferred    []Taken    // inputs that it keeps for a later phase, in order
-	Phase       Phase      // where its last step left it, of a process that declares phases
-	Once        []string   // keys that Step.Once was asked for
-	Sent        int        // commands it has sent
-	Steps       int        // inputs it has taken, those that were ignored included
-	Started     time.Time  // instant of its first input
-	Changed     time.Time  // instant of its last input
-	Token       uint64     // the store's own: what it compares when it saves
+	Process      string
+	Key          string
+	Status       Status
+	Incarnation  int        // 1 for its first life
+	State        any        // of the definition's state type
+	Marks        []Mark     // per source: inputs up to it were decided
+	Taken        []event.ID // ids of the events it took, which recognise them when a log was exported and imported
+	Timers       []Timer    // timeouts to come
+	Deferred     []Taken    // inputs that it keeps for a later phase, in order
+	Phase        Phase      // where its last step left it, of a process that declares phases
+	Undos        []Undo     // commands that can be undone, in the order in which they were sent
+	Compensating bool       // it was given up, and is undoing what it did
+	Ending       Ending     // how it came to be completed
+	Once         []string   // keys that Step.Once was asked for
+	Sent         int        // commands it has sent
+	Steps        int        // inputs it has taken, those that were ignored included
+	Started      time.Time  // instant of its first input
+	Changed      time.Time  // instant of its last input
+	Token        uint64     // the store's own: what it compares when it saves
 }
 
 // Mark is a high-water mark: the highest position of a source's log that was decided for an instance.
@@ -124,19 +127,21 @@ func (i *Instance) mark(m Mark) {
 // Record is what a step leaves: the input that it took and what was decided. It is the instance's history, whatever
 // store keeps it.
 type Record struct {
-	Input     Taken    `json:"in"`
-	Linked    bool     `json:"linked,omitempty"`    // the input is the linked event before this record; In has only what tells it apart
-	Ignored   string   `json:"ignored,omitempty"`   // the rule by which it was ignored; then nothing else was decided
-	Deferred  bool     `json:"deferred,omitempty"`  // it was put aside for a later phase, and nothing else was decided
-	Resumed   bool     `json:"resumed,omitempty"`   // it had been deferred, and its phase has come
-	Phase     Phase    `json:"phase,omitempty"`     // that the step left the instance in, where phases are declared
-	Birth     *Birth   `json:"birth,omitempty"`     // the step that started the instance
-	Set       []Timer  `json:"set,omitempty"`       // timeouts set, those of the same name replaced
-	Cancelled []string `json:"cancelled,omitempty"` // names of timeouts cancelled
-	Once      []string `json:"once,omitempty"`
-	Sent      []Sent   `json:"sent,omitempty"`
-	Emitted   int      `json:"emitted,omitempty"` // events emitted, which stand before this record
-	Completed bool     `json:"completed,omitempty"`
+	Input        Taken    `json:"in"`
+	Linked       bool     `json:"linked,omitempty"`    // the input is the linked event before this record; In has only what tells it apart
+	Ignored      string   `json:"ignored,omitempty"`   // the rule by which it was ignored; then nothing else was decided
+	Deferred     bool     `json:"deferred,omitempty"`  // it was put aside for a later phase, and nothing else was decided
+	Resumed      bool     `json:"resumed,omitempty"`   // it had been deferred, and its phase has come
+	Phase        Phase    `json:"phase,omitempty"`     // that the step left the instance in, where phases are declared
+	Birth        *Birth   `json:"birth,omitempty"`     // the step that started the instance
+	Set          []Timer  `json:"set,omitempty"`       // timeouts set, those of the same name replaced
+	Cancelled    []string `json:"cancelled,omitempty"` // names of timeouts cancelled
+	Once         []string `json:"once,omitempty"`
+	Sent         []Sent   `json:"sent,omitempty"`
+	Emitted      int      `json:"emitted,omitempty"` // events emitted, which stand before this record
+	Completed    bool     `json:"completed,omitempty"`
+	Compensating bool     `json:"compensating,omitempty"` // the instance was given up: it undoes what it did
+	Ending       Ending   `json:"ending,omitempty"`       // of a completion
 }
 
 // Birth is what a starting step notes beside.
@@ -153,14 +158,16 @@ type Sent struct {
 	Type     string         `json:"type"`
 	Data     []byte         `json:"data"`
 	Metadata event.Metadata `json:"meta,omitzero"`
-	At       time.Time      `json:"at"`              // instant of the input that it was decided on
-	Before   time.Time      `json:"before,omitzero"` // its deadline at the receiver
+	At       time.Time      `json:"at"`               // instant of the input that it was decided on
+	Before   time.Time      `json:"before,omitzero"`  // its deadline at the receiver
+	Undo     *Undoing       `json:"undo,omitempty"`   // what undoes it
+	Undoes   int            `json:"undoes,omitempty"` // the number of the command that it undoes
 }
 
 // plain tells whether the record says no more than that its input was taken.
 func (r *Record) plain() bool {
 	return r.Ignored == "" && !r.Deferred && !r.Resumed && r.Phase == "" && r.Birth == nil && len(r.Set) == 0 && len(r.Cancelled) == 0 && len(r.Once) == 0 &&
-		len(r.Sent) == 0 && r.Emitted == 0 && !r.Completed
+		len(r.Sent) == 0 && r.Emitted == 0 && !r.Completed && !r.Compensating
 }
 
 // note brings everything but the state up to date with a step: the same way live and when history is read again.
@@ -198,8 +205,13 @@ func (i *Instance) note(r *Record) {
 	}
 	i.Once = append(i.Once, r.Once...)
 	i.Sent += len(r.Sent)
+	i.Undos = undosAfter(i.Undos, r)
+	if r.Compensating {
+		i.Compensating = true
+		i.Timers = nil
+	}
 	if r.Completed {
-		i.Status = Completed
+		i.Status, i.Ending = Completed, r.Ending
 		i.Timers = nil
 	}
 }
@@ -211,19 +223,22 @@ func (i *Instance) drop(name string, id event.ID) {
 
 // image is an instance as one document.
 type image struct {
-	Status      Status          `json:"status"`
-	Incarnation int             `json:"incarnation"`
-	State       json.RawMessage `json:"state"`
-	Marks       []Mark          `json:"marks,omitempty"`
-	Taken       []event.ID      `json:"taken,omitempty"`
-	Timers      []Timer         `json:"timers,omitempty"`
-	Deferred    []Taken         `json:"deferred,omitempty"`
-	Phase       Phase           `json:"phase,omitempty"`
-	Once        []string        `json:"once,omitempty"`
-	Sent        int             `json:"sent,omitempty"`
-	Steps       int             `json:"steps"`
-	Started     time.Time       `json:"started"`
-	Changed     time.Time       `json:"changed"`
+	Status       Status          `json:"status"`
+	Incarnation  int             `json:"incarnation"`
+	State        json.RawMessage `json:"state"`
+	Marks        []Mark          `json:"marks,omitempty"`
+	Taken        []event.ID      `json:"taken,omitempty"`
+	Timers       []Timer         `json:"timers,omitempty"`
+	Deferred     []Taken         `json:"deferred,omitempty"`
+	Phase        Phase           `json:"phase,omitempty"`
+	Undos        []Undo          `json:"undos,omitempty"`
+	Compensating bool            `json:"compensating,omitempty"`
+	Ending       Ending          `json:"ending,omitempty"`
+	Once         []string        `json:"once,omitempty"`
+	Sent         int             `json:"sent,omitempty"`
+	Steps        int             `json:"steps"`
+	Started      time.Time       `json:"started"`
+	Changed      time.Time       `json:"changed"`
 }
 
 // Image returns the instance as one JSON document, which Home.FromImage reads. Its members status, steps, started and
@@ -234,7 +249,7 @@ func (i *Instance) Image() ([]byte, error) {
 		return nil, fmt.Errorf("process: state of %s: %w", Stream(i.Process, i.Key), err)
 	}
 	return json.Marshal(image{Status: i.Status, Incarnation: i.Incarnation, State: state, Marks: i.Marks, Taken: i.Taken, Timers: i.Timers,
-		Deferred: i.Deferred, Phase: i.Phase, Once: i.Once, Sent: i.Sent, Steps: i.Steps, Started: i.Started, Changed: i.Changed})
+		Deferred: i.Deferred, Phase: i.Phase, Undos: i.Undos, Compensating: i.Compensating, Ending: i.Ending, Once: i.Once, Sent: i.Sent, Steps: i.Steps, Started: i.Started, Changed: i.Changed})
 }
 
 // FromImage returns the instance that Image made the document of. A document that cannot be read as the definition's state
@@ -250,5 +265,5 @@ func (h Home) FromImage(key string, data []byte) (*Instance, error) {
 	}
 	return &Instance{Process: h.Process(), Key: key, Status: m.Status, Incarnation: m.Incarnation, State: state, Marks: m.Marks, Taken: m.Taken,
 		Timers:   m.Timers,
-		Deferred: m.Deferred, Phase: m.Phase, Once: m.Once, Sent: m.Sent, Steps: m.Steps, Started: m.Started, Changed: m.Changed}, nil
+		Deferred: m.Deferred, Phase: m.Phase, Undos: m.Undos, Compensating: m.Compensating, Ending: m.Ending, Once: m.Once, Sent: m.Sent, Steps: m.Steps, Started: m.Started, Changed: m.Changed}, nil
 }

@@ -34,7 +34,9 @@ type Machine struct {
 	back      []machineInput // emitted, and handled by the process itself
 	sent      []sentCommand
 	decisions []Decision
-	effects   []Effect // of the step that is being computed
+	effects   []Effect       // of the step that is being computed
+	undos     map[string]any // commands that undo others, by type and payload
+	about     any            // the command whose outcome was given last
 }
 
 // MachineOptions change how a machine runs. The zero value is useful.
@@ -79,7 +81,7 @@ func NewMachine(def Definition, o MachineOptions) (*Machine, error) {
 	if o.Start.IsZero() {
 		o.Start = MachineStart
 	}
-	m := &Machine{def: &def, options: o, now: event.Micro(o.Start), most: restless, modules: map[string]*machineModule{}, instances: map[string]*machineInstance{}}
+	m := &Machine{def: &def, options: o, now: event.Micro(o.Start), most: restless, modules: map[string]*machineModule{}, instances: map[string]*machineInstance{}, undos: map[string]any{}}
 	m.router, err = newRouter(&def, nil, func(t reflect.Type) (string, error) { return t.String(), nil })
 	if err != nil {
 		return nil, err
@@ -255,7 +257,7 @@ func (m *Machine) give(key string, in *machineInput) error {
 
 // offer follows the declared choice for an input, and takes up what was deferred when its phase has come.
 func (m *Machine) offer(x *machineInstance, in *machineInput) error {
-	policy, phase, err := m.def.fate(&x.Instance, in.handlings)
+	policy, phase, err := m.def.fate(&x.Instance, &in.taken, in.handlings)
 	if err != nil {
 		return m.stand(x, in, err)
 	}
@@ -286,7 +288,7 @@ func (m *Machine) offer(x *machineInstance, in *machineInput) error {
 	case none:
 		m.decide(x.Key, in, VerdictNoInstance)
 	default:
-		m.ignore(x, &Record{Input: in.taken, Ignored: ignoredRule(phase)}, in, phase)
+		m.ignore(x, &Record{Input: in.taken, Ignored: ignoredRule(&x.Instance, phase, in.handlings)}, in, phase)
 	}
 	return nil
 }
@@ -309,6 +311,7 @@ func (m *Machine) postpone(x *machineInstance, in *machineInput) error {
 		return nil
 	}
 	m.note(x, rec)
+	m.router.known[in.taken.ID] = in.handlings
 	heap.Push(&m.soon, due{at: rec.Set[0].Due, instance: x.Key, name: rec.Set[0].Name, id: rec.Set[0].ID})
 	m.decide(x.Key, in, VerdictDeferred)
 	return nil
@@ -332,7 +335,7 @@ func (m *Machine) settle(x *machineInstance) error {
 				return err
 			}
 		default:
-			m.ignore(x, ignoring(&in.taken, ignoredRule(phase)), &in, phase)
+			m.ignore(x, ignoring(&in.taken, ignoredRule(&x.Instance, phase, facts)), &in, phase)
 		}
 	}
 	return nil
@@ -386,7 +389,7 @@ func (m *Machine) takeDeferred(x *machineInstance, in *machineInput) error {
 }
 
 func (m *Machine) decide(key string, in *machineInput, v Verdict) {
-	m.decisions = append(m.decisions, Decision{Instance: key, Kind: in.taken.Kind, Input: in.handlings[0].fact, At: in.taken.Time, Verdict: v})
+	m.decisions = append(m.decisions, Decision{Instance: key, Kind: in.taken.Kind, Input: m.fact(in.handlings), At: in.taken.Time, Verdict: v})
 }
 
 // ignore records with the instance that an input was ignored.
@@ -436,12 +439,13 @@ func (m *Machine) fireTimer(x *machineInstance, timer Timer) error {
 // outcome gives a command's outcome to the instance that sent it.
 func (m *Machine) outcome(in Taken, cmd, result any) ([]Decision, error) {
 	goType := reflect.TypeOf(cmd)
-	if goType == nil || m.router.outcomes[outcomeKey{in.Kind, goType.String()}] == nil {
+	k := slices.IndexFunc(m.sent, func(s sentCommand) bool { return reflect.DeepEqual(s.value, cmd) })
+	awaited := k >= 0 && m.sent[k].sent.awaited()
+	if goType == nil || m.router.outcomes[outcomeKey{in.Kind, goType.String()}] == nil && !awaited {
 		hint := map[Kind]string{RejectedInput: "such an outcome changes nothing; add process.OnRejected[…, %v]",
 			AcceptedInput: "such an outcome changes nothing; add process.OnAccepted[…, %v, …]", FailedInput: "such an outcome holds the instance; add process.OnFailed[…, %v]"}[in.Kind]
 		return nil, &UnhandledError{Process: m.def.name, Kind: in.Kind, GoType: goType, Hint: fmt.Sprintf(hint, goType)}
 	}
-	k := slices.IndexFunc(m.sent, func(s sentCommand) bool { return reflect.DeepEqual(s.value, cmd) })
 	if k < 0 {
 		err := &NotSentError{Process: m.def.name, Command: cmd}
 		for _, s := range m.sent {
@@ -452,16 +456,17 @@ func (m *Machine) outcome(in Taken, cmd, result any) ([]Decision, error) {
 	s := m.sent[k]
 	in.ID, in.Command, in.Time = event.DeriveID("outcome", string(s.sent.ID[:])), s.sent.ID, m.now
 	in.Type, in.Data, in.Metadata = s.sent.Type, s.sent.Data, s.sent.Metadata
-	handlings, err := m.router.decode(&in)
-	if err == nil && result != nil {
+	x := m.instances[s.instance]
+	handlings, err := m.router.decodeFor(&x.Instance, &in)
+	if err == nil && result != nil && len(handlings) > 0 {
 		handlings, err = m.result(&in, handlings[0].fact, result)
 	}
 	if err != nil {
 		return nil, err
 	}
 	m.sent = slices.Delete(m.sent, k, k+1)
+	m.about = cmd
 	err = m.pass(m.now)
-	x := m.instances[s.instance]
 	if x.failed {
 		m.decide(x.Key, &machineInput{in, handlings}, VerdictQueued)
 	} else {

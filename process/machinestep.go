@@ -54,11 +54,12 @@ type EffectKind string
 
 // The kinds of effects.
 const (
-	EffectSent      EffectKind = "sent"
-	EffectEmitted   EffectKind = "emitted"
-	EffectSet       EffectKind = "set"
-	EffectCancelled EffectKind = "cancelled"
-	EffectCompleted EffectKind = "completed"
+	EffectSent         EffectKind = "sent"
+	EffectEmitted      EffectKind = "emitted"
+	EffectSet          EffectKind = "set"
+	EffectCancelled    EffectKind = "cancelled"
+	EffectCompleted    EffectKind = "completed"
+	EffectCompensating EffectKind = "compensating"
 )
 
 // UnhandledError reports an input that a definition has no part for.
@@ -96,7 +97,7 @@ func (m *Machine) compute(x *machineInstance, in *Taken, rec *Record, handlings 
 	if err == nil && x.again != nil {
 		err = m.verify(x, rec, handlings)
 	}
-	d := Decision{Instance: x.Key, Kind: in.Kind, Input: handlings[0].fact, At: in.Time, Verdict: VerdictHandled}
+	d := Decision{Instance: x.Key, Kind: in.Kind, Input: m.fact(handlings), At: in.Time, Verdict: VerdictHandled}
 	if err != nil {
 		x.failed = true
 		d.Verdict = VerdictFailed
@@ -109,7 +110,7 @@ func (m *Machine) compute(x *machineInstance, in *Taken, rec *Record, handlings 
 		if e.Kind == EffectSent {
 			cmd := &rec.Sent[sent]
 			e.ID, e.Metadata, e.Before = cmd.ID, cmd.Metadata, cmd.Before
-			if m.awaited(cmd.Type) {
+			if m.awaited(cmd.Type) || cmd.awaited() {
 				m.sent = append(m.sent, sentCommand{x.Key, e.Value, *cmd})
 			}
 			sent++
@@ -133,12 +134,23 @@ func (m *Machine) compute(x *machineInstance, in *Taken, rec *Record, handlings 
 			}
 		}
 	}
+	if rec.Compensating {
+		m.effects = append(m.effects, Effect{Kind: EffectCompensating})
+	}
 	if rec.Completed {
 		m.effects = append(m.effects, Effect{Kind: EffectCompleted})
 	}
 	d.Effects = m.effects
 	m.decisions = append(m.decisions, d)
 	return nil
+}
+
+// fact returns what an input stands for: the command itself where only the compensation awaits its outcome.
+func (m *Machine) fact(handlings []handling) any {
+	if len(handlings) == 0 {
+		return m.about
+	}
+	return handlings[0].fact
 }
 
 // awaited tells whether the definition handles outcomes of commands of that name.
@@ -191,6 +203,16 @@ func (w *machineWorld) command(module string, cmd any) (target, name string, dat
 		w.effects = append(w.effects, Effect{Kind: EffectSent, Value: cmd, Module: module})
 	}
 	return module, name, data, err
+}
+
+func (w *machineWorld) undo(module string, cmd any) (target, name string, data []byte, err error) {
+	name, data, err = encodeValue(cmd)
+	w.undos[name+" "+string(data)] = cmd
+	return module, name, data, err
+}
+
+func (w *machineWorld) undoing(s *Sent) {
+	w.effects = append(w.effects, Effect{Kind: EffectSent, Value: w.undos[s.Type+" "+string(s.Data)], Module: s.Module})
 }
 
 func (w *machineWorld) event(fact any) (event.Event, error) {

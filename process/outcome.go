@@ -44,7 +44,7 @@ func (t *term) takeOutcomes(ctx context.Context) error {
 }
 
 func (t *term) takeOutcome(inst *Instance, in *Taken) error {
-	handlings, err := t.router.decode(in)
+	handlings, err := t.router.decodeFor(inst, in)
 	if err == nil {
 		err = t.offer(inst, in, handlings)
 	}
@@ -72,5 +72,5 @@ func (t *term) outcome(o settled) (Taken, bool) {
 	}
 	in.ID = event.DeriveID("outcome", string(o.sent.ID[:]))
 	_, handled := t.router.outcomes[outcomeKey{in.Kind, in.Type}]
-	return in, handled || in.Kind == FailedInput
+	return in, handled || o.sent.awaited() || in.Kind == FailedInput
 }

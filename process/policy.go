@@ -130,7 +130,7 @@ func (d *Definition) phase(i *Instance) (Phase, error) {
 	switch {
 	case i.Status == New:
 		return PhaseNone, nil
-	case i.Status == Completed:
+	case i.Status == Completed, i.Compensating:
 		return PhaseCompleted, nil
 	case d.phaseOf == nil:
 		return PhaseActive, nil
@@ -258,10 +258,13 @@ func (in *declared) String() string { return in.parts[0].String() }
 
 // fate says what becomes of an input at an instance: of several facts, any that is handled decides, then any that must not
 // come, then any that is kept.
-func (d *Definition) fate(i *Instance, facts []handling) (Policy, Phase, error) {
+func (d *Definition) fate(i *Instance, in *Taken, facts []handling) (Policy, Phase, error) {
 	phase, err := d.phase(i)
 	if err != nil {
 		return 0, phase, err
+	}
+	if i.Compensating && i.Status == Running && in.isOutcome() {
+		return Handle, phase, nil // the compensation goes on with it
 	}
 	p := Ignore
 	for _, order := range []Policy{Defer, Hold, Handle} {

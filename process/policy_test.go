@@ -34,9 +34,9 @@ func phaseOf(s OrderRun) process.Phase {
 	}
 }
 
-func saw(what string) func(OrderRun, process.Input[Paid]) OrderRun {
+func sawPaid() func(OrderRun, process.Input[Paid]) OrderRun {
 	return func(s OrderRun, in process.Input[Paid]) OrderRun {
-		s.Inputs = append(s.Inputs, fmt.Sprintf("%s %d", what, in.Event.Cents))
+		s.Inputs = append(s.Inputs, fmt.Sprintf("paid %d", in.Event.Cents))
 		return s
 	}
 }
@@ -46,7 +46,7 @@ func saw(what string) func(OrderRun, process.Input[Paid]) OrderRun {
 func phased(paid process.On[OrderRun, Paid]) process.Definition {
 	paid.Locate = process.Key(func(e Paid) string { return e.ID })
 	if paid.Evolve == nil {
-		paid.Evolve = saw("paid")
+		paid.Evolve = sawPaid()
 	}
 	return process.Define("order",
 		process.Phases(phaseOf, placed, reserved, closing),
@@ -239,7 +239,7 @@ func TestG8_G9_ADeferredInputThatFailsKeepsItsPlace(t *testing.T) {
 				if in.Event.Cents == 2 && failed.Add(1) <= 2 {
 					panic("not yet")
 				}
-				return saw("paid")(s, in)
+				return sawPaid()(s, in)
 			}})
 		w.record("sales", OrderPlaced{"a", 1})
 		w.run()
@@ -318,7 +318,7 @@ func TestAStateOutsideThePhasesHoldsItsInstance(t *testing.T) {
 
 func TestMistakesOfPhases(t *testing.T) {
 	key := process.Key(func(e Paid) string { return e.ID })
-	evolve := saw("paid")
+	evolve := sawPaid()
 	start := process.On[OrderRun, OrderPlaced]{Starts: true, Completed: process.Ignore, Locate: process.Key(func(e OrderPlaced) string { return e.ID })}
 	phases := process.Phases(phaseOf, placed, reserved)
 	for what, c := range map[string]struct {

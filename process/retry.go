@@ -227,10 +227,7 @@ func (t *term) takeQueued(inst *Instance, in *Taken) (taken bool, err error) {
 		t.batch.stats.Duplicates++
 		return true, nil
 	}
-	handlings, err := t.router.decode(in)
-	if err == nil {
-		handlings, err = t.router.concerning(inst.Key, in, handlings)
-	}
+	handlings, err := t.router.decodeFor(inst, in)
 	if err != nil {
 		return false, err
 	}

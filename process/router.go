@@ -16,6 +16,7 @@ type router struct {
 	types    map[string]*event.Registry // by module
 	timeouts map[string]*declared       // by the type's stable name
 	outcomes map[outcomeKey]*declared
+	known    map[event.ID][]handling // of a machine, which has no types: what was deferred
 }
 
 // outcomeKey tells outcomes apart: by kind and the command's stable name.
@@ -26,7 +27,7 @@ type outcomeKey struct {
 
 // newRouter prepares the definition for the modules around it. commandName tells the stable name of a command's Go type.
 func newRouter(d *Definition, types map[string]*event.Registry, commandName func(reflect.Type) (string, error)) (*router, error) {
-	r := &router{def: d, types: types, timeouts: map[string]*declared{}, outcomes: map[outcomeKey]*declared{}}
+	r := &router{def: d, types: types, timeouts: map[string]*declared{}, outcomes: map[outcomeKey]*declared{}, known: map[event.ID][]handling{}}
 	var errs []error
 	for _, in := range d.inputs {
 		switch in.kind {
@@ -112,6 +113,9 @@ func (r *router) sources() (modules []string, names map[string][]string) {
 func (r *router) decode(t *Taken) ([]handling, error) {
 	switch t.Kind {
 	case EventInput:
+		if r.types == nil {
+			return r.known[t.ID], nil
+		}
 		types := r.types[t.Module]
 		if types == nil {
 			return nil, fmt.Errorf("there is no module %q in the application", t.Module)
@@ -132,6 +136,18 @@ func (r *router) decode(t *Taken) ([]handling, error) {
 	default:
 		return r.single(r.outcomes[outcomeKey{t.Kind, t.Type}], t)
 	}
+}
+
+// decodeFor is decode for an input that an instance takes: an outcome that it awaits itself need not be handled.
+func (r *router) decodeFor(inst *Instance, in *Taken) ([]handling, error) {
+	facts, err := r.decode(in)
+	if errors.Is(err, errUnhandled) && inst.awaits(in) && (inst.Compensating || in.Kind != FailedInput) {
+		return nil, nil
+	}
+	if err == nil && len(facts) != 1 {
+		facts, err = r.concerning(inst.Key, in, facts)
+	}
+	return facts, err
 }
 
 // errUnhandled means a timeout or an outcome whose part of the definition is gone. It matters to what is still to come; in

@@ -13,6 +13,7 @@ type SendOption func(*sending)
 // sending is what the options of one command say. Where two say the same, the later one counts.
 type sending struct {
 	before func(now time.Time) time.Time // the deadline, by the instant of the input; nil for none
+	undo   any                           // the command that undoes this one; nil for none
 }
 
 // Before gives the command a deadline: an instant before which its receiver must have begun to handle it. A command that

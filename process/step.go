@@ -29,6 +29,9 @@ type Step struct {
 type world interface {
 	// command resolves a command: the module that handles it, its stable name and its payload. An empty module means the one that handles the type.
 	command(module string, cmd any) (target, name string, data []byte, err error)
+	// undo is command for one that is kept, to be sent when it is needed; undoing says that it is sent.
+	undo(module string, cmd any) (target, name string, data []byte, err error)
+	undoing(sent *Sent)
 	// event encodes a domain event of the home module.
 	event(fact any) (event.Event, error)
 	// carried names the headers that go from input to command to event.
@@ -83,8 +86,17 @@ func (s *Step) SendTo(module string, cmd any, options ...SendOption) {
 		return
 	}
 	n := len(s.rec.Sent)
-	s.rec.Sent = append(s.rec.Sent, Sent{ID: s.id("command", n), Number: s.inst.Sent + n + 1, Module: target, Type: name, Data: data,
-		Metadata: s.metadata(), At: s.Now(), Before: before})
+	sent := Sent{ID: s.id("command", n), Number: s.inst.Sent + n + 1, Module: target, Type: name, Data: data,
+		Metadata: s.metadata(), At: s.Now(), Before: before}
+	if o.undo != nil {
+		_, undo, data, err := s.world.undo(target, o.undo)
+		if err != nil {
+			s.fail(fmt.Errorf("undo %T by %T: %w", cmd, o.undo, err))
+			return
+		}
+		sent.Undo = &Undoing{Type: undo, Data: data}
+	}
+	s.rec.Sent = append(s.rec.Sent, sent)
 }
 
 // After sets a timeout: the instance will take it as an input when d has passed since Now. The timeout's name is its
@@ -236,13 +248,16 @@ func (d *Definition) compute(w world, inst *Instance, t *Taken, rec *Record, han
 			h.react(inst.State, t, x.fact, s)
 		}
 	}
-	for _, r := range d.rules {
-		r(inst.State, s)
+	if !inst.Compensating {
+		for _, r := range d.rules {
+			r(inst.State, s)
+		}
 	}
+	s.compensate()
 	if d.phaseOf != nil {
 		after, err := d.phase(&Instance{Status: Running, State: inst.State})
 		s.fail(err)
-		if rec.Completed {
+		if rec.Completed || rec.Compensating || inst.Compensating {
 			after = PhaseCompleted
 		}
 		if after != phase {
@@ -252,8 +267,8 @@ func (d *Definition) compute(w world, inst *Instance, t *Taken, rec *Record, han
 	if s.err != nil {
 		return nil, nil, &StepError{Process: d.name, Instance: inst.Key, Input: t.describe(), Err: s.err}
 	}
-	if rec.Completed {
-		rec.Set, rec.Cancelled = nil, nil // completion cancels them all
+	if rec.Completed || rec.Compensating {
+		rec.Set, rec.Cancelled = nil, nil // it cancels them all
 	}
 	rec.Emitted = len(s.emitted)
 	inst.note(rec)

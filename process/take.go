@@ -13,6 +13,12 @@ func (e *Engine) command(module string, cmd any) (target, name string, data []by
 	return e.cfg.Commands.Encode(module, cmd)
 }
 
+func (e *Engine) undo(module string, cmd any) (target, name string, data []byte, err error) {
+	return e.cfg.Commands.Encode(module, cmd)
+}
+
+func (e *Engine) undoing(*Sent) {}
+
 func (e *Engine) event(fact any) (event.Event, error) { return e.router.types[e.cfg.Home].Encode(fact) }
 
 func (e *Engine) carried() []string { return e.cfg.Carried }
@@ -173,7 +179,7 @@ func (t *term) give(ctx context.Context, key string, in *Taken, handlings []hand
 // offer follows the declared choice for an input at an instance that is not held. An error is the instance's own when it
 // is to stand aside.
 func (t *term) offer(inst *Instance, in *Taken, handlings []handling) error {
-	policy, phase, err := t.cfg.Definition.fate(inst, handlings)
+	policy, phase, err := t.cfg.Definition.fate(inst, in, handlings)
 	if err != nil {
 		return t.stepError(inst.Key, in, err)
 	}
@@ -195,13 +201,19 @@ func (t *term) offer(inst *Instance, in *Taken, handlings []handling) error {
 	case Defer:
 		return t.postpone(inst, in)
 	default:
-		t.ignore(inst, in, ignoredRule(phase))
+		t.ignore(inst, in, ignoredRule(inst, phase, handlings))
 		return nil
 	}
 }
 
-// ignoredRule names the rule by which an input is ignored in a phase.
-func ignoredRule(phase Phase) string {
+// ignoredRule names the rule by which an instance ignores an input in a phase.
+func ignoredRule(inst *Instance, phase Phase, facts []handling) string {
+	if inst.Compensating && inst.Status == Running {
+		return "compensating"
+	}
+	if len(facts) == 0 {
+		return "unhandled" // an outcome that is awaited for the compensation alone
+	}
 	if phase == PhaseCompleted || phase == PhaseActive {
 		return string(phase)
 	}
@@ -299,7 +311,7 @@ func (t *term) taken(inst *Instance, in *Taken, rec *Record, emitted []event.Eve
 	for _, name := range rec.Cancelled {
 		t.batch.deleteTimeout(t.timers.process, inst.Key, name)
 	}
-	if rec.Completed {
+	if rec.Completed || rec.Compensating {
 		for _, name := range had {
 			t.batch.deleteTimeout(t.timers.process, inst.Key, name)
 		}

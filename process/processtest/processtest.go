@@ -177,6 +177,8 @@ func (s *Scenario) got() []got {
 				g.class = emitted
 			case process.EffectCompleted:
 				g.class = completed
+			case process.EffectCompensating:
+				g.class = compensating
 			case process.EffectSet:
 				if _, still := pending[e.ID.String()]; !still {
 					continue // it fired, or was cancelled or replaced

@@ -16,20 +16,25 @@ type Want struct{ wants []want }
 // mark is a Want without a value.
 type mark string
 
-// Completed is wanted of an instance that ended.
-const Completed mark = "completed"
+// What is wanted of an instance: that it ended; that it was given up, and undoes what it did. An instance that has nothing
+// to undo does both at once.
+const (
+	Completed    mark = "completed"
+	Compensating mark = "compensating"
+)
 
 // class is what is compared with each other.
 type class string
 
 const (
-	sent      class = "send"
-	emitted   class = "emit"
-	timeout   class = "timeout"
-	cancelled class = "cancel"
-	completed class = "completed"
-	state     class = "state"
-	failure   class = "fails"
+	sent         class = "send"
+	emitted      class = "emit"
+	timeout      class = "timeout"
+	cancelled    class = "cancel"
+	completed    class = "completed"
+	compensating class = "compensating"
+	state        class = "state"
+	failure      class = "fails"
 )
 
 // inOrder tells whether there is an order among decisions of a class.
@@ -121,7 +126,7 @@ func wantsOf(it any) ([]want, error) {
 		}
 		return it.wants, nil
 	case mark:
-		return []want{{got: got{class: completed}}}, nil
+		return []want{{got: got{class: class(it)}}}, nil
 	case Item:
 		return nil, fmt.Errorf("Then is given %s, which is no decision but something that happens; give it to When", it)
 	case process.Effect:
