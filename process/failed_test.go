@@ -100,7 +100,10 @@ var errTimeout = errors.New("no answer from stock\nin time")
 func (w *world) unlessAnswered(err error) {
 	w.bus = func(_ string, next dispatch) dispatch {
 		return func(ctx context.Context, c command.Envelope, _ bool) (command.Outcome, error) {
-			for range command.Receipts(ctx, w.logs["stock"], c.ID) {
+			for _, unread := range command.Receipts(ctx, w.logs["stock"], c.ID) {
+				if unread != nil {
+					return command.Outcome{}, unread
+				}
 				return next(ctx, c, false)
 			}
 			if c.Type != "reserve" {
