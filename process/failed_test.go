@@ -53,7 +53,10 @@ var noteFailed = process.OnFailed[OrderRun, Reserve]{
 	},
 }
 
-func tookNote(s OrderRun, what string) OrderRun { s.Inputs = append(slices.Clip(s.Inputs), what); return s }
+func tookNote(s OrderRun, what string) OrderRun {
+	s.Inputs = append(slices.Clip(s.Inputs), what)
+	return s
+}
 
 func (w *world) wantInputs(key string, want ...string) {
 	w.t.Helper()
