@@ -21,7 +21,7 @@ func reserving(options []process.SendOption, more ...process.Part[OrderRun]) pro
 		process.On[OrderRun, OrderPlaced]{
 			Starts: true,
 			Locate: process.Key(func(e OrderPlaced) string { return e.ID }),
-			Evolve: func(s OrderRun, _ process.Input[OrderPlaced]) OrderRun { return saw(s, "placed") },
+			Evolve: func(s OrderRun, _ process.Input[OrderPlaced]) OrderRun { return tookNote(s, "placed") },
 			React: func(_ OrderRun, in process.Input[OrderPlaced], do *process.Step) {
 				do.Send(Reserve{ID: in.Event.ID, Qty: in.Event.Qty}, options...)
 			},
@@ -29,11 +29,11 @@ func reserving(options []process.SendOption, more ...process.Part[OrderRun]) pro
 		process.On[OrderRun, Paid]{
 			NoInstance: process.Defer,
 			Locate:     process.Key(func(e Paid) string { return e.ID }),
-			Evolve:     func(s OrderRun, _ process.Input[Paid]) OrderRun { return saw(s, "paid") },
+			Evolve:     func(s OrderRun, _ process.Input[Paid]) OrderRun { return tookNote(s, "paid") },
 		},
 		process.OnAccepted[OrderRun, Reserve, struct{}]{
 			Evolve: func(s OrderRun, _ process.Input[process.Accepted[Reserve, struct{}]]) OrderRun {
-				return saw(s, "reserved")
+				return tookNote(s, "reserved")
 			},
 		},
 	}, more...)...).Otherwise(process.Ignore)
@@ -46,14 +46,17 @@ var noteFailed = process.OnFailed[OrderRun, Reserve]{
 		if in.Event.Expired {
 			what = "expired: "
 		}
-		return saw(s, what+in.Event.Command.ID+": "+in.Event.Reason)
+		return tookNote(s, what+in.Event.Command.ID+": "+in.Event.Reason)
 	},
 	React: func(_ OrderRun, _ process.Input[process.Failed[Reserve]], do *process.Step) {
 		do.Send(Release{ID: do.Instance()})
 	},
 }
 
-func saw(s OrderRun, what string) OrderRun { s.Inputs = append(slices.Clip(s.Inputs), what); return s }
+func tookNote(s OrderRun, what string) OrderRun {
+	s.Inputs = append(slices.Clip(s.Inputs), what)
+	return s
+}
 
 func (w *world) wantInputs(key string, want ...string) {
 	w.t.Helper()
@@ -100,7 +103,10 @@ var errTimeout = errors.New("no answer from stock\nin time")
 func (w *world) unlessAnswered(err error) {
 	w.bus = func(_ string, next dispatch) dispatch {
 		return func(ctx context.Context, c command.Envelope, _ bool) (command.Outcome, error) {
-			for range command.Receipts(ctx, w.logs["stock"], c.ID) {
+			for _, unread := range command.Receipts(ctx, w.logs["stock"], c.ID) {
+				if unread != nil {
+					return command.Outcome{}, unread
+				}
 				return next(ctx, c, false)
 			}
 			if c.Type != "reserve" {

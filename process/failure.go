@@ -124,11 +124,17 @@ func unhandled(t *Taken) error {
 // errStepGivenUp says why a step that was given up is held.
 var errStepGivenUp = errors.New("OnError gives it up, which only a command can be: an input is never skipped")
 
-// judge takes note of a failed step and decides what follows: what OnError says, or else what the policy does.
-func (t *term) judge(h *Holding, in *Taken, err error) {
+// hopeless tells whether another attempt would find nothing else: what was declared is so every time.
+func hopeless(err error) bool {
 	var none *UnhandledFailure
 	var unexpected *UnexpectedError
-	if errors.As(err, &none) || errors.As(err, &unexpected) { // another attempt would find nothing else
+	var undo *UndoError
+	return errors.As(err, &none) || errors.As(err, &unexpected) || errors.As(err, &undo)
+}
+
+// judge takes note of a failed step and decides what follows: what OnError says, or else what the policy does.
+func (t *term) judge(h *Holding, in *Taken, err error) {
+	if hopeless(err) {
 		h.failed(in, err, t.cfg.Now(), Retry{Attempts: 1})
 		return
 	}

@@ -96,9 +96,7 @@ func (h *Holding) failed(t *Taken, err error, now time.Time, r Retry) {
 	if errors.As(err, &step) {
 		h.Stack = bounded(step.Stack, 8000)
 	}
-	var unexpected *UnexpectedError
-	var undo *UndoError
-	if h.Attempts >= r.Attempts || errors.As(err, &unexpected) || errors.As(err, &undo) { // what was declared is so at every attempt
+	if h.Attempts >= r.Attempts {
 		h.Condition, h.RetryAt = Held, time.Time{}
 		return
 	}

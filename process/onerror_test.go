@@ -69,7 +69,7 @@ func TestG9_OnErrorDecidesOfSteps(t *testing.T) {
 				w.config.Definition = reserving(nil, a.answering(c.answer), process.On[OrderRun, Noted]{
 					NoInstance: process.Ignore,
 					Locate:     process.Key(func(e Noted) string { return e.ID }),
-					Evolve:     func(s OrderRun, _ process.Input[Noted]) OrderRun { return saw(s, "noted") },
+					Evolve:     func(s OrderRun, _ process.Input[Noted]) OrderRun { return tookNote(s, "noted") },
 					React: func(_ OrderRun, in process.Input[Noted], do *process.Step) {
 						if in.Event.ID == "bad" && tried.Add(1) <= int64(c.failures) {
 							do.Fail(fmt.Errorf("it is %w", errTemporary))
@@ -180,7 +180,7 @@ func TestG9_AnInstanceIsHeldForItsCommand(t *testing.T) {
 		ids := map[event.ID]bool{}
 		w.config.Definition = reserving(nil, noteFailed, a.answering(always(process.HoldInstance())), process.OnTimeout[OrderRun, PayDue]{
 			Name:   "pay-due",
-			Evolve: func(s OrderRun, _ process.Input[PayDue]) OrderRun { return saw(s, "due") },
+			Evolve: func(s OrderRun, _ process.Input[PayDue]) OrderRun { return tookNote(s, "due") },
 		}, process.React(func(_ OrderRun, do *process.Step) {
 			if do.Once("more") {
 				do.Send(Ship{ID: do.Instance()}) // waits behind the other
