@@ -2,6 +2,7 @@
 //
 //	go run ./internal/mutants            run all
 //	go run ./internal/mutants -list      say what there is
+//	go run ./internal/mutants -part 2/3  run every third one, beginning with the second
 //
 // README.md describes the file that holds a mutant. The repository itself is never edited: the runner works in
 // copies of the files that git tracks or would track.
@@ -23,6 +24,7 @@ import (
 
 func main() {
 	only := flag.String("only", "", "run the mutants whose name matches this regular expression")
+	part := flag.String("part", "1/1", "run one of so many parts of them")
 	list := flag.Bool("list", false, "list the mutants and stop")
 	r := runner{out: os.Stdout}
 	flag.BoolVar(&r.verbose, "v", false, "print what go test printed for each mutant")
@@ -32,7 +34,7 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	ok, err := run(ctx, r, *only, *list)
+	ok, err := run(ctx, r, *only, *part, *list)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
 	}
@@ -42,7 +44,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, r runner, only string, list bool) (ok bool, err error) {
+func run(ctx context.Context, r runner, only, part string, list bool) (ok bool, err error) {
 	root, err := exec.CommandContext(ctx, "git", "rev-parse", "--show-toplevel").Output()
 	if err != nil {
 		return false, fmt.Errorf("finding the repository's root: %w", withStderr(err))
@@ -53,6 +55,9 @@ func run(ctx context.Context, r runner, only string, list bool) (ok bool, err er
 		return false, err
 	}
 	if mutants, err = matching(mutants, only); err != nil {
+		return false, err
+	}
+	if mutants, err = partOf(mutants, part); err != nil {
 		return false, err
 	}
 	if list {
@@ -77,6 +82,18 @@ func matching(mutants []mutant, only string) ([]mutant, error) {
 	}
 	if len(some) == 0 {
 		return nil, fmt.Errorf("no mutant's name matches %q; -list shows the names", only)
+	}
+	return some, nil
+}
+
+// partOf returns one of n parts, which together are all: "k/n" is the k-th, the n-th from it, and so on.
+func partOf(mutants []mutant, part string) (some []mutant, err error) {
+	var k, n int
+	if _, err := fmt.Sscanf(part, "%d/%d", &k, &n); err != nil || k < 1 || k > n {
+		return nil, fmt.Errorf("-part: %q is not k/n, with k from 1 to n", part)
+	}
+	for i := k - 1; i < len(mutants); i += n {
+		some = append(some, mutants[i])
 	}
 	return some, nil
 }

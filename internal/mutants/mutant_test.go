@@ -75,3 +75,25 @@ func TestNoMutantsIsAnError(t *testing.T) {
 		t.Error("an empty folder passes")
 	}
 }
+
+func TestPartsAreAllTogether(t *testing.T) {
+	all := []mutant{{name: "a"}, {name: "b"}, {name: "c"}, {name: "d"}}
+	seen := map[string]int{}
+	for _, part := range []string{"1/3", "2/3", "3/3"} {
+		some, err := partOf(all, part)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range some {
+			seen[m.name]++
+		}
+	}
+	if len(seen) != len(all) || seen["a"]+seen["b"]+seen["c"]+seen["d"] != len(all) {
+		t.Errorf("%v", seen)
+	}
+	for _, part := range []string{"", "0/3", "4/3", "1"} {
+		if _, err := partOf(all, part); err == nil {
+			t.Errorf("%q is taken for a part", part)
+		}
+	}
+}
