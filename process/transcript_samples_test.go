@@ -122,28 +122,25 @@ type payDue struct{}
 // orderSaga leads an order from its reservation over its payment to its confirmation, and gives the stock back when an
 // hour passes without payment.
 func orderSaga(s *story) process.Definition {
-	by := func(id string) string { return id }
 	return process.Define("order-saga",
 		process.On[sagaState, saleOrdered]{
 			Starts: true,
-			Locate: process.Key(func(e saleOrdered) string { return by(e.ID) }),
+			Locate: process.Key(func(e saleOrdered) string { return e.ID }),
 			Evolve: func(st sagaState, in process.Input[saleOrdered]) sagaState {
 				s.trouble(in.Event.ID, "order-placed")
 				st.Phase = "reserving"
 				return st
 			},
-			React: func(_ sagaState, in process.Input[saleOrdered], do *process.Step) { do.Send(reserveStock(in.Event)) },
+			React: func(_ sagaState, in process.Input[saleOrdered], do *process.Step) {
+				do.Send(reserveStock(in.Event))
+				do.After(time.Hour, payDue{})
+			},
 		},
 		process.OnAccepted[sagaState, reserveStock, struct{}]{
 			Evolve: func(st sagaState, in process.Input[process.Accepted[reserveStock, struct{}]]) sagaState {
 				s.trouble(in.Event.Command.ID, "accepted")
-				st.Phase = "awaiting payment"
+				st.Phase = "reserved"
 				return st
-			},
-			React: func(st sagaState, _ process.Input[process.Accepted[reserveStock, struct{}]], do *process.Step) {
-				if st.Paid == 0 {
-					do.After(time.Hour, payDue{})
-				}
 			},
 		},
 		process.OnRejected[sagaState, reserveStock]{
@@ -154,7 +151,7 @@ func orderSaga(s *story) process.Definition {
 		},
 		process.On[sagaState, moneyPaid]{
 			NoInstance: process.Defer,
-			Locate:     process.Key(func(e moneyPaid) string { return by(e.ID) }),
+			Locate:     process.Key(func(e moneyPaid) string { return e.ID }),
 			Evolve: func(st sagaState, in process.Input[moneyPaid]) sagaState {
 				s.trouble(in.Event.ID, "paid")
 				st.Paid += in.Event.Amount
@@ -164,7 +161,7 @@ func orderSaga(s *story) process.Definition {
 		},
 		process.On[sagaState, saleNoted]{
 			NoInstance: process.Ignore,
-			Locate:     process.Key(func(e saleNoted) string { return by(e.ID) }),
+			Locate:     process.Key(func(e saleNoted) string { return e.ID }),
 			Evolve: func(st sagaState, in process.Input[saleNoted]) sagaState {
 				s.trouble(in.Event.ID, "noted")
 				st.Notes++
@@ -178,7 +175,7 @@ func orderSaga(s *story) process.Definition {
 		},
 		process.On[sagaState, saleCancelled]{
 			NoInstance: process.Ignore,
-			Locate:     process.Key(func(e saleCancelled) string { return by(e.ID) }),
+			Locate:     process.Key(func(e saleCancelled) string { return e.ID }),
 			React: func(_ sagaState, _ process.Input[saleCancelled], do *process.Step) {
 				do.Send(releaseStock{do.Instance()})
 				do.Emit(saleClosed{do.Instance(), "cancelled"})
@@ -187,7 +184,7 @@ func orderSaga(s *story) process.Definition {
 		},
 		process.On[sagaState, saleConfirmed]{
 			NoInstance: process.Ignore,
-			Locate:     process.Key(func(e saleConfirmed) string { return by(e.ID) }),
+			Locate:     process.Key(func(e saleConfirmed) string { return e.ID }),
 			Evolve: func(st sagaState, _ process.Input[saleConfirmed]) sagaState {
 				st.Phase = "confirmed"
 				return st
@@ -208,7 +205,7 @@ func orderSaga(s *story) process.Definition {
 			},
 		},
 		process.React(func(st sagaState, do *process.Step) {
-			if st.Phase == "awaiting payment" && st.Paid > 0 && do.Once("confirm") {
+			if st.Phase == "reserved" && st.Paid > 0 && do.Once("confirm") {
 				do.Send(confirmSale{do.Instance()})
 			}
 		}),

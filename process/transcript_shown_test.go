@@ -41,7 +41,7 @@ func (s *story) showInstance(w words) string {
 	if i == nil {
 		fmt.Fprintf(&b, "%s has not started\n", key)
 	} else {
-		fmt.Fprintf(&b, "%s is %v after %d inputs: %s\n", key, i.Status, i.Steps, must(json.Marshal(i.State)))
+		fmt.Fprintf(&b, "%s is %v after %s: %s\n", key, i.Status, counted(i.Steps, "input"), must(json.Marshal(i.State)))
 		slices.SortFunc(i.Timers, func(a, b process.Timer) int { return strings.Compare(a.Name, b.Name) })
 		for _, timer := range i.Timers {
 			fmt.Fprintf(&b, "it has set timeout %s for %s\n", timer.Name, s.clock(timer.Due))
@@ -62,11 +62,11 @@ func (s *story) showInstance(w words) string {
 }
 
 func (s *story) showHold(b *strings.Builder, h *process.Holding) {
-	fmt.Fprintf(b, "%s is %s", h.Instance, h.Condition)
-	if h.Attempts > 0 {
-		fmt.Fprintf(b, " after %d attempts: %s", h.Attempts, cause(h))
+	if h.Condition == process.Waiting {
+		fmt.Fprintf(b, "inputs wait for %s, which has not started\n", h.Instance)
+	} else {
+		fmt.Fprintf(b, "%s is %s after %s: %s\n", h.Instance, h.Condition, counted(h.Attempts, "attempt"), cause(h))
 	}
-	b.WriteString("\n")
 	for _, in := range must(process.Queue(context.Background(), s.homeLog(), s.name, h.Instance, 0)) {
 		fmt.Fprintf(b, "  in its queue: %s\n", inputText(h.Instance, &in))
 	}
@@ -127,12 +127,12 @@ func (s *story) recordText(key string, rec event.Recorded) string {
 			decided = append(decided, fmt.Sprintf(format, args...))
 		}
 	}
-	say(r.Ignored != "", "ignored: %s", r.Ignored)
+	say(r.Ignored != "", "ignored by the rule: %s", r.Ignored)
 	say(r.Birth != nil, "start")
-	say(r.Emitted > 0, "%d emitted", r.Emitted)
-	say(len(r.Sent) > 0, "%d sent", len(r.Sent))
-	say(len(r.Set) > 0, "%d timeouts set", len(r.Set))
-	say(len(r.Cancelled) > 0, "%d timeouts cancelled", len(r.Cancelled))
+	say(r.Emitted > 0, "%s emitted", counted(r.Emitted, "event"))
+	say(len(r.Sent) > 0, "%s sent", counted(len(r.Sent), "command"))
+	say(len(r.Set) > 0, "%s set", counted(len(r.Set), "timeout"))
+	say(len(r.Cancelled) > 0, "%s cancelled", counted(len(r.Cancelled), "timeout"))
 	say(len(r.Once) > 0, "once: %s", strings.Join(r.Once, ", "))
 	say(r.Completed, "completion")
 	if len(decided) > 0 {
@@ -219,7 +219,7 @@ func (s *story) showWorkers(words) string {
 func (s *story) showStats(w words) string {
 	st := s.hireling(w).Stats()
 	var b strings.Builder
-	fmt.Fprintf(&b, "%d inputs taken, %d duplicates, %d ignored, %d timeouts, %d commands; %d held, %d keys waited for\n",
+	fmt.Fprintf(&b, "taken: %d; met again: %d; ignored: %d; timeouts fired: %d; outcomes of commands: %d; held now: %d; not started, and waited for: %d\n",
 		st.Inputs, st.Duplicates, st.Ignored, st.Timeouts, st.Commands, st.Held, st.Waiting)
 	if !st.Clock.IsZero() {
 		fmt.Fprintf(&b, "the replay clock stands at %s\n", s.clock(st.Clock))
@@ -234,7 +234,7 @@ func (s *story) showStats(w words) string {
 func (s *story) describe(words) string {
 	var b strings.Builder
 	for _, d := range must(process.Descriptions(context.Background(), s.homeLog())) {
-		fmt.Fprintf(&b, "%s: home %s, reads %s, %d partitions, %s clock, kept as %s\n", d.Process, d.Home, strings.Join(d.Sources, " and "), d.Partitions, d.Clock, d.Store)
+		fmt.Fprintf(&b, "%s: home %s, reads %s, %s, %s clock, kept as %s\n", d.Process, d.Home, strings.Join(d.Sources, " and "), counted(d.Partitions, "partition"), d.Clock, d.Store)
 		for _, in := range d.Inputs {
 			fmt.Fprintf(&b, "  %-8v %s", in.Kind, in.Name)
 			if in.Module != "" {
@@ -280,7 +280,7 @@ func (s *story) rebuild(w words) string {
 	if !slices.Equal(before, heads()) {
 		logs = "logs have changed"
 	}
-	return fmt.Sprintf("%s after %d inputs, %s: %s\n%s\n", key, i.Steps, same, state, logs)
+	return fmt.Sprintf("%s after %s, %s: %s\n%s\n", key, counted(i.Steps, "input"), same, state, logs)
 }
 
 // verify looks for what contradicts itself in all logs.

@@ -48,12 +48,11 @@ type story struct {
 	faults  map[string]int      // by command: so many calls of its handler fail
 	rejects map[string]string   // by command: the code of its rejection
 	sent    map[event.ID]string // the instance of each command
-	handled map[string]int      // commands that took effect, by name
 }
 
 func newStory(t *testing.T) *story {
 	s := &story{t: t, began: time.Now(), logs: map[string]*memlog.Log{}, workers: map[string]*hireling{}, short: map[string]string{},
-		broken: map[[2]string]bool{}, faults: map[string]int{}, rejects: map[string]string{}, sent: map[event.ID]string{}, handled: map[string]int{}}
+		broken: map[[2]string]bool{}, faults: map[string]int{}, rejects: map[string]string{}, sent: map[event.ID]string{}}
 	s.order, s.types = modulesOfStories()
 	for _, m := range s.order {
 		s.logs[m] = memlog.New()
@@ -115,6 +114,9 @@ func (s *story) settle() string {
 	return s.told()
 }
 
+// idle is what is told when nothing happened.
+const idle = "nothing happens"
+
 // told returns what happened since it was last asked.
 func (s *story) told() string {
 	for _, name := range s.names {
@@ -126,10 +128,10 @@ func (s *story) told() string {
 	}
 	for _, name := range s.names {
 		if s.workers[name].runs() {
-			return "nothing happens"
+			return idle
 		}
 	}
-	return "nothing happens: no worker runs"
+	return idle + ": no worker runs"
 }
 
 // pass lets virtual time pass.
@@ -143,10 +145,9 @@ func (s *story) pass(d time.Duration) {
 
 // clock shows an instant as the time since the scenario began.
 func (s *story) clock(at time.Time) string {
-	d := at.Sub(s.began)
-	days := d / (24 * time.Hour)
-	d -= days * 24 * time.Hour
-	text := fmt.Sprintf("%02d:%02d", d/time.Hour, d%time.Hour/time.Minute)
+	minutes := int(at.Sub(s.began).Minutes())
+	days := minutes / (24 * 60)
+	text := fmt.Sprintf("%02d:%02d", minutes/60%24, minutes%60)
 	if days > 0 {
 		text = fmt.Sprintf("%dd+%s", days, text)
 	}

@@ -1,6 +1,7 @@
 package process_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -106,7 +107,7 @@ func (t *trace) dispatched(worker, module string, c command.Envelope, o command.
 	t.s.mu.Lock()
 	instance := t.s.sent[c.ID]
 	what := fmt.Sprintf("%s %s of %s", c.ID, c.Type, instance)
-	text := ""
+	var text string
 	switch {
 	case err != nil:
 		text = fmt.Sprintf("%s fails at %s: %s", module, what, lastPart(err.Error()))
@@ -116,9 +117,6 @@ func (t *trace) dispatched(worker, module string, c command.Envelope, o command.
 		text = fmt.Sprintf("%s handles %s: rejected, %s", module, what, o.Rejection.Code)
 	default:
 		text = fmt.Sprintf("%s handles %s: %s", module, what, o.Status)
-	}
-	if err == nil && !o.Repeat && o.Status == command.Accepted {
-		t.s.handled[module+" "+c.Type]++
 	}
 	t.s.mu.Unlock()
 	t.add(line{instance: instance, worker: worker, text: text})
@@ -176,7 +174,7 @@ func (t *trace) summary(ctx context.Context, worker string, i process.Summary) {
 		return
 	}
 	t.steps[i.Key] = i.Steps
-	l := line{instance: i.Key, worker: worker, text: fmt.Sprintf("%s has taken %d inputs: %v", i.Key, i.Steps, i.Status)}
+	l := line{instance: i.Key, worker: worker, text: fmt.Sprintf("%s has decided on %s: %v", i.Key, counted(i.Steps, "input"), i.Status)}
 	t.s.mu.Lock()
 	defer t.s.mu.Unlock()
 	for _, sent := range must(process.PendingCommands(ctx, t.s.homeLog(), t.s.name, i.Key)) {
@@ -204,7 +202,7 @@ func (s *story) tell(ctx context.Context, home process.Home, key string, step *p
 	say := func(format string, args ...any) { more = append(more, fmt.Sprintf(format, args...)) }
 	text = fmt.Sprintf("%s takes %s", key, inputText(key, &step.Input))
 	if step.Ignored != "" {
-		return fmt.Sprintf("%s ignores %s: %s", key, inputText(key, &step.Input), step.Ignored), nil
+		return fmt.Sprintf("%s ignores %s, by the rule: %s", key, inputText(key, &step.Input), step.Ignored), nil
 	}
 	if step.Birth != nil {
 		say("starts")
@@ -254,7 +252,7 @@ func (t *trace) queues(ctx context.Context, worker string) {
 		for _, in := range queue[max(0, len(queue)-(h.Next-old.Next)):] {
 			switch {
 			case h.Condition == process.Waiting:
-				say("%s waits: there is no %s yet", inputText(key, &in), key)
+				say("%s waits: %s has not started", inputText(key, &in), key)
 			case in.ID != h.InputID:
 				say("%s queues behind what %s failed at", inputText(key, &in), key)
 			}
@@ -299,11 +297,11 @@ func inputText(key string, in *process.Taken) string {
 	case process.RejectedInput:
 		code := ""
 		if in.Rejection != nil {
-			code = ", " + in.Rejection.Code
+			code = " (" + in.Rejection.Code + ")"
 		}
-		return fmt.Sprintf("the outcome of %s %s: rejected%s", in.Command, in.Type, code)
+		return fmt.Sprintf("the rejection%s of %s %s", code, in.Command, in.Type)
 	case process.AcceptedInput:
-		return fmt.Sprintf("the outcome of %s %s: accepted", in.Command, in.Type)
+		return fmt.Sprintf("the acceptance of %s %s", in.Command, in.Type)
 	default:
 		return fmt.Sprintf("%v %s", in.Kind, in.Type)
 	}
@@ -312,7 +310,9 @@ func inputText(key string, in *process.Taken) string {
 // payload shows what a payload says beside the instance's key.
 func payload(key string, data []byte) string {
 	var fields map[string]any
-	if err := json.Unmarshal(data, &fields); err != nil {
+	numbers := json.NewDecoder(bytes.NewReader(data))
+	numbers.UseNumber()
+	if err := numbers.Decode(&fields); err != nil {
 		return " (not readable)"
 	}
 	var parts []string
@@ -331,4 +331,12 @@ func payload(key string, data []byte) string {
 		return ""
 	}
 	return " (" + strings.Join(parts, ", ") + ")"
+}
+
+// counted says how many there are.
+func counted(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
 }

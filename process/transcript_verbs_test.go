@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -156,7 +157,7 @@ func (s *story) someEvents(w words) string {
 			panic(err)
 		}
 		said := s.append(words{&datadriven.TestData{Cmd: cmd, CmdArgs: args}})
-		if !strings.HasPrefix(said, "nothing happens") {
+		if !strings.HasPrefix(said, idle) {
 			b.WriteString(said)
 		}
 	}
@@ -198,7 +199,10 @@ func (s *story) startWorker(w words) string {
 	if err := s.hire(name, cfg); err != nil {
 		panic(err)
 	}
-	return s.settle()
+	if said := s.settle(); said != idle {
+		return said
+	}
+	return fmt.Sprintf("worker %s runs, and finds nothing to do", name)
 }
 
 func (s *story) hireling(w words) *hireling {
@@ -210,7 +214,9 @@ func (s *story) hireling(w words) *hireling {
 }
 
 func (s *story) leave(w words) string {
-	s.hireling(w).leave()
+	h := s.hireling(w)
+	h.leave()
+	s.trace.worker(h.name, "worker %s leaves in good order", h.name)
 	return s.settle()
 }
 
@@ -220,32 +226,39 @@ func (s *story) crash(w words) string {
 		h.die("now")
 		return s.settle()
 	}
-	h.at(w.at(1), false)
-	return ""
+	h.at(w.at(1), dies)
+	return fmt.Sprintf("worker %s will die %s", h.name, places[h.next].when)
 }
 
 func (s *story) loseAnswer(w words) string {
-	s.hireling(w).at(w.need(1, "a place"), true)
-	return ""
+	h := s.hireling(w)
+	h.at(w.need(1, "a place"), losesAnswer)
+	return places[h.next].loses
 }
 
 // at arranges what happens to the worker the next time that it comes to a place.
-func (h *hireling) at(place string, lost bool) {
-	if !slices.Contains(places, place) {
-		panic(fmt.Errorf("there is no place %q; these are known: %s", place, strings.Join(places, ", ")))
+func (h *hireling) at(place string, f fate) {
+	if what, ok := places[place]; !ok || f == losesAnswer && what.loses == "" {
+		panic(fmt.Errorf("%q is no place for that; these are known: %s", place, strings.Join(slices.Sorted(maps.Keys(places)), ", ")))
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.next, h.lost = place, lost
+	h.next, h.fate = place, f
 }
 
 func (s *story) pause(w words) string {
-	s.hireling(w).pause()
-	return ""
+	h := s.hireling(w)
+	if w.at(1) != "" {
+		h.at(w.at(1), stops)
+		return fmt.Sprintf("worker %s will stop %s", h.name, places[h.next].when)
+	}
+	h.pause()
+	return fmt.Sprintf("worker %s will stop before the next thing that it writes or sends", h.name)
 }
 
 func (s *story) goOn(w words) string {
 	s.hireling(w).resume()
+	s.pass(time.Second) // what was stopped goes on one after the other
 	return s.settle()
 }
 
@@ -253,33 +266,34 @@ func (s *story) breakDefinition(w words) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.broken[[2]string{w.need(0, "an instance"), w.need(1, "an input")}] = true
-	return ""
+	return fmt.Sprintf("the definition has a bug now: it panics when %s takes %s", w.at(0), w.at(1))
 }
 
 func (s *story) mend(w words) string {
 	s.mu.Lock()
 	delete(s.broken, [2]string{w.need(0, "an instance"), w.need(1, "an input")})
 	s.mu.Unlock()
-	return s.settle()
+	return "the bug is gone"
 }
 
 func (s *story) handler(w words) string {
 	name := w.need(0, "the name of a command")
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	switch what := w.need(1, "fails, rejects or accepts"); what {
 	case "fails":
 		s.faults[name] = must(strconv.Atoi(w.need(2, "how often")))
+		return fmt.Sprintf("the handler of %s will fail, %s", name, counted(s.faults[name], "time"))
 	case "rejects":
 		s.rejects[name] = w.need(2, "a code")
+		return fmt.Sprintf("the handler of %s will reject what it gets", name)
 	case "accepts":
 		delete(s.rejects, name)
 		delete(s.faults, name)
+		return fmt.Sprintf("the handler of %s is well", name)
 	default:
-		s.mu.Unlock()
 		panic(fmt.Errorf("a handler fails, rejects or accepts; it cannot %q", what))
 	}
-	s.mu.Unlock()
-	return ""
 }
 
 // forgetCursors deletes what the process knows of how far it has read.
@@ -292,7 +306,7 @@ func (s *story) forgetCursors(words) string {
 		must(s.homeLog().Append(context.Background(), eventlog.Delete{Kind: eventlog.Cursor, Key: e.Key}))
 		n++
 	}
-	return fmt.Sprintf("%d cursors are gone: everything will be read again", n)
+	return fmt.Sprintf("lost: %s; everything will be read again", counted(n, "cursor"))
 }
 
 // rewind replaces a module's log by an older copy of itself, as a restored backup is one.
@@ -315,5 +329,5 @@ func (s *story) reimport(w words) string {
 		must(s.logs[module].Append(context.Background(), eventlog.ToStream{Stream: rec.Stream, Events: []event.Event{rec.Event}}))
 		n++
 	}
-	return fmt.Sprintf("%s has a new log with the same %d events", module, n)
+	return fmt.Sprintf("%s has a new log with the same %s", module, counted(n, "event"))
 }

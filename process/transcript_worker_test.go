@@ -29,7 +29,7 @@ type hireling struct {
 	dead   bool          // nothing that it does arrives any more
 	paused chan struct{} // closed when it goes on; nil while it runs
 	next   string        // where something happens to it: a place below
-	lost   bool          // its answers are lost there, but it lives on
+	fate   fate          // what happens to it there
 	known  int64         // duplicates that were told of
 }
 
@@ -41,7 +41,13 @@ const (
 	afterDispatch  = "after-dispatch"  // the command took effect, and its outcome has not been heard of
 )
 
-var places = []string{beforeCommit, afterCommit, beforeDispatch, afterDispatch}
+// places says of each when a worker comes there, and what it means that an answer is lost there, if it can be.
+var places = map[string]struct{ when, loses string }{
+	beforeCommit:   {"when it has decided something next, before it commits that", "the log will refuse the next commit"},
+	afterCommit:    {"right after its next commit, before it hears that it succeeded", "the answer to the next commit will be lost"},
+	beforeDispatch: {"before it sends the next command", ""},
+	afterDispatch:  {"when the next command has taken effect, before it hears of that", "the answer to the next command will be lost"},
+}
 
 // hire starts a worker. One of the same name is the same worker: it need not wait for its own lease.
 func (s *story) hire(name string, cfg process.Config) error {
@@ -115,13 +121,15 @@ func (h *hireling) resume() {
 	}
 }
 
-// gate is passed by everything that a worker writes or sends.
-func (h *hireling) gate() error {
+// gate is passed by everything that a worker writes or sends. What was stopped there goes on after a moment: commands on
+// their way first, so that a story goes the same way each time.
+func (h *hireling) gate(moment time.Duration) error {
 	h.mu.Lock()
 	paused := h.paused
 	h.mu.Unlock()
 	if paused != nil {
 		<-paused
+		_ = consumer.Sleep(context.Background(), moment)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -131,15 +139,31 @@ func (h *hireling) gate() error {
 	return nil
 }
 
-// comes tells whether something is to happen to the worker at this place, and whether it dies of it.
-func (h *hireling) comes(place string) (happens, dies bool) {
+// fate is what can happen to a worker at a place.
+type fate int
+
+const (
+	dies        fate = iota + 1 // nothing that it would still do arrives
+	losesAnswer                 // it lives on, and an answer does not reach it
+	stops                       // it goes on when the scenario says so
+)
+
+// meets returns what happens to the worker at this place, if anything does. One that stops there has gone on when it returns.
+func (h *hireling) meets(place string) (fate, error) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	if h.next != place {
-		return false, false
+		h.mu.Unlock()
+		return 0, nil
 	}
-	h.next = ""
-	return true, !h.lost
+	f := h.fate
+	h.next, h.fate = "", 0
+	h.mu.Unlock()
+	if f != stops {
+		return f, nil
+	}
+	h.s.trace.worker(h.name, "worker %s is stopped %s", h.name, places[place].when)
+	h.pause()
+	return f, h.gate(0)
 }
 
 // errAnswerLost is what a worker gets instead of an answer.
@@ -147,40 +171,54 @@ var errAnswerLost = errors.New("the connection broke, and the answer is lost")
 
 // append is what the worker writes to the home log.
 func (h *hireling) append(ctx context.Context, writes ...eventlog.Write) (eventlog.Appended, error) {
-	if err := h.gate(); err != nil {
+	if err := h.gate(500 * time.Millisecond); err != nil {
 		return eventlog.Appended{}, err
 	}
 	commits := isCommit(writes)
 	if commits {
-		if happens, dies := h.comes(beforeCommit); happens && dies {
+		f, err := h.meets(beforeCommit)
+		switch {
+		case err != nil:
+			return eventlog.Appended{}, err
+		case f == dies:
 			h.die("before its commit: nothing of what it decided is in the log")
 			return eventlog.Appended{}, errCrash
-		} else if happens {
+		case f == losesAnswer:
 			h.s.trace.worker(h.name, "the log refuses a commit of worker %s: nothing of it is in the log", h.name)
 			return eventlog.Appended{}, eventlog.ErrBusy
 		}
 	}
-	h.s.trace.lock.Lock() // so that what is seen after an append is what it led to
-	defer h.s.trace.lock.Unlock()
-	done, err := h.s.homeLog().Append(ctx, writes...)
-	if err != nil {
-		var lease *eventlog.EntryConflictError
-		if errors.As(err, &lease) && lease.Kind == eventlog.Lease && strings.Contains(lease.Key, "worker") {
-			h.s.trace.worker(h.name, "the log refuses what worker %s writes: it has lost its lease", h.name)
-		}
+	done, err := h.write(ctx, writes)
+	if err != nil || !commits {
 		return done, err
 	}
-	h.s.trace.observe(h.name)
-	if commits {
-		if happens, dies := h.comes(afterCommit); happens && dies {
-			h.die("after its commit: the log has what it decided, and it has not heard of that")
-			return eventlog.Appended{}, errCrash
-		} else if happens {
-			h.s.trace.worker(h.name, "the answer to a commit of worker %s is lost: the log has it, and the worker cannot know", h.name)
-			return eventlog.Appended{}, eventlog.ErrUnknown
-		}
+	f, err := h.meets(afterCommit)
+	switch {
+	case err != nil:
+		return eventlog.Appended{}, err
+	case f == dies:
+		h.die("after its commit: the log has what it decided, and it has not heard of that")
+		return eventlog.Appended{}, errCrash
+	case f == losesAnswer:
+		h.s.trace.worker(h.name, "the answer to a commit of worker %s is lost: the log has it, and the worker cannot know", h.name)
+		return eventlog.Appended{}, eventlog.ErrUnknown
 	}
 	return done, nil
+}
+
+// write appends, and tells what that led to before anybody else appends.
+func (h *hireling) write(ctx context.Context, writes []eventlog.Write) (eventlog.Appended, error) {
+	h.s.trace.lock.Lock()
+	defer h.s.trace.lock.Unlock()
+	done, err := h.s.homeLog().Append(ctx, writes...)
+	var lease *eventlog.EntryConflictError
+	switch {
+	case err == nil:
+		h.s.trace.observe(h.name)
+	case errors.As(err, &lease) && lease.Kind == eventlog.Lease && strings.Contains(lease.Key, "worker"):
+		h.s.trace.worker(h.name, "the log refuses what worker %s writes: it has lost its lease", h.name)
+	}
+	return done, err
 }
 
 // isCommit tells whether an append is that of a turn, and no mere renewal of a lease.
@@ -211,26 +249,34 @@ func (h *hireling) dispatch(ctx context.Context, module string, c command.Envelo
 	if err := consumer.Sleep(ctx, onItsWay(c)); err != nil {
 		return command.Outcome{}, err
 	}
-	if err := h.gate(); err != nil {
+	if err := h.gate(0); err != nil {
 		return command.Outcome{}, err
 	}
-	if happens, _ := h.comes(beforeDispatch); happens {
-		h.die("before it sent a command that it had committed")
-		return command.Outcome{}, errCrash
+	f, err := h.meets(beforeDispatch)
+	if err == nil && f == dies {
+		h.die("before it sends a command that it has committed")
+		err = errCrash
+	}
+	if err != nil {
+		return command.Outcome{}, err
 	}
 	outcome, err := do()
 	h.s.trace.dispatched(h.name, module, c, outcome, err)
-	if happens, dies := h.comes(afterDispatch); happens && dies {
-		h.die("after a command of its took effect, before it heard of that")
+	if err != nil {
+		return outcome, err
+	}
+	f, err = h.meets(afterDispatch)
+	switch {
+	case err != nil:
+		return command.Outcome{}, err
+	case f == dies:
+		h.die("before it hears of that")
 		return command.Outcome{}, errCrash
-	} else if happens {
-		h.s.trace.worker(h.name, "the answer is lost on its way back")
+	case f == losesAnswer:
+		h.s.trace.worker(h.name, "the answer to worker %s is lost on its way", h.name)
 		return command.Outcome{}, errAnswerLost
 	}
-	if err == nil {
-		err = consumer.Sleep(ctx, time.Millisecond) // what the command led to is read before its outcome arrives
-	}
-	return outcome, err
+	return outcome, consumer.Sleep(ctx, time.Millisecond) // what the command led to is read before its outcome arrives
 }
 
 // recognised tells how many inputs the worker met again since that was last told.
