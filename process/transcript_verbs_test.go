@@ -253,12 +253,12 @@ func (s *story) pause(w words) string {
 		return fmt.Sprintf("worker %s will stop %s", h.name, places[h.next].when)
 	}
 	h.pause()
-	return fmt.Sprintf("worker %s will stop before the next thing that it writes or sends", h.name)
+	return fmt.Sprintf("worker %s will stop before the next thing that it reads, writes or sends", h.name)
 }
 
 func (s *story) goOn(w words) string {
 	s.hireling(w).resume()
-	s.pass(time.Second) // what was stopped goes on one after the other
+	s.pass(3 * time.Second) // what was stopped goes on one after the other
 	return s.settle()
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"hash/fnv"
+	"iter"
 	"slices"
 	"strings"
 	"sync"
@@ -55,7 +56,7 @@ func (s *story) hire(name string, cfg process.Config) error {
 	cfg.Lease = consumer.LeaseOptions{TTL: storyLease, Worker: event.DeriveID("worker", name)}
 	bus := newStoryBus(s, func(m string) eventlog.Log { return s.logs[m] })
 	bus.next = h.dispatch
-	engine, err := s.engine(cfg, func(l eventlog.Log) eventlog.Log { return wrapped{l, h.append} }, bus)
+	engine, err := s.engine(cfg, func(l eventlog.Log) eventlog.Log { return gated{wrapped{l, h.append}, h} }, bus)
 	if err != nil {
 		return err
 	}
@@ -103,7 +104,7 @@ func (h *hireling) die(how string) {
 	h.cancel()
 }
 
-// pause stops a worker before the next thing that it writes or sends. It keeps its lease until that runs out.
+// pause stops a worker before the next thing that it reads, writes or sends. It keeps its lease until that runs out.
 func (h *hireling) pause() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -121,7 +122,23 @@ func (h *hireling) resume() {
 	}
 }
 
-// gate is passed by everything that a worker writes or sends. What was stopped there goes on after a moment: commands on
+// gated is the home log of a worker, which does not even read while it is stopped.
+type gated struct {
+	wrapped
+	h *hireling
+}
+
+func (l gated) Entries(ctx context.Context, q eventlog.EntryQuery) iter.Seq2[eventlog.Entry, error] {
+	return func(yield func(eventlog.Entry, error) bool) {
+		if err := l.h.gate(500 * time.Millisecond); err != nil {
+			yield(eventlog.Entry{}, err)
+			return
+		}
+		l.wrapped.Entries(ctx, q)(yield)
+	}
+}
+
+// gate is passed by everything that a worker reads, writes or sends. What was stopped there goes on after a moment: commands on
 // their way first, so that a story goes the same way each time.
 func (h *hireling) gate(moment time.Duration) error {
 	h.mu.Lock()
