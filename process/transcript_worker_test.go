@@ -178,7 +178,7 @@ func (h *hireling) meets(place string) (fate, error) {
 	if f != stops {
 		return f, nil
 	}
-	h.s.trace.worker(h.name, "worker %s is stopped %s", h.name, places[place].when)
+	h.s.trace.worker(h.name, "worker %s stops at that point", h.name)
 	h.pause()
 	return f, h.gate(0)
 }
