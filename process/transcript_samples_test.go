@@ -209,7 +209,7 @@ func orderSaga(s *story) process.Definition {
 				do.Send(confirmSale{do.Instance()})
 			}
 		}),
-	)
+	).Otherwise(process.Ignore)
 }
 
 type matchState struct {
@@ -236,7 +236,7 @@ func cateringMatch(*story) process.Definition {
 				do.Complete()
 			}
 		}),
-	)
+	).Otherwise(process.Ignore)
 }
 
 type guestState struct {
@@ -270,7 +270,7 @@ func menuWatch(s *story) process.Definition {
 			Locate:     process.Key(func(e guestLeft) string { return e.ID }),
 			React:      func(_ guestState, _ process.Input[guestLeft], do *process.Step) { do.Complete() },
 		},
-	)
+	).Otherwise(process.Ignore)
 }
 
 type loyalState struct {
@@ -300,7 +300,7 @@ func loyalty(*story) process.Definition {
 				do.Send(sendMail{do.Instance(), "a gift for you"})
 			}
 		}),
-	)
+	).Otherwise(process.Ignore)
 }
 
 type reminderState struct {
@@ -347,7 +347,7 @@ func reminders(*story) process.Definition {
 				do.Send(sendMail{do.Instance(), "remember, " + in.Event.Who})
 			},
 		},
-	)
+	).Otherwise(process.Ignore)
 }
 
 // modulesOfStories are the application's modules, in their order, with the events of each.
@@ -433,6 +433,11 @@ func (b *storyBus) Dispatch(ctx context.Context, module string, c command.Envelo
 	return b.next(ctx, module, c, func() (command.Outcome, error) {
 		return b.buses[module].Dispatch(ctx, c, command.Hint{First: first})
 	})
+}
+
+// Fail implements process.Commands.
+func (b *storyBus) Fail(ctx context.Context, module string, c command.Envelope, reason string) (command.Outcome, error) {
+	return b.buses[module].Fail(ctx, c, reason)
 }
 
 // careless are definitions with mistakes, which Check finds all at once.

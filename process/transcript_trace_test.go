@@ -302,6 +302,8 @@ func inputText(key string, in *process.Taken) string {
 		return fmt.Sprintf("the rejection%s of %s %s", code, in.Command, in.Type)
 	case process.AcceptedInput:
 		return fmt.Sprintf("the acceptance of %s %s", in.Command, in.Type)
+	case process.FailedInput:
+		return fmt.Sprintf("the failure of %s %s", in.Command, in.Type)
 	default:
 		return fmt.Sprintf("%v %s", in.Kind, in.Type)
 	}
