@@ -204,6 +204,28 @@ func TestReadmeGuarantees(t *testing.T) {
 	}
 }
 
+// Every window of the comparison is shown by a transcript, under its own name.
+func TestReadmeWindows(t *testing.T) {
+	_, table, _ := strings.Cut(readme(t), "<!-- windows -->")
+	table, _, ok := strings.Cut(table, "<!-- /windows -->")
+	rows := regexp.MustCompile(`(?m)^\| \*\*.*\| (.*) \|$`).FindAllStringSubmatch(table, -1)
+	if !ok || len(rows) < 8 {
+		t.Fatalf("README compares %d windows", len(rows))
+	}
+	link := regexp.MustCompile("\\[`([^`]*)`\\]\\(process/testdata/([^)]*)\\.txt\\)")
+	for _, row := range rows {
+		links := link.FindAllStringSubmatch(row[1], -1)
+		if len(links) == 0 {
+			t.Errorf("no transcript shows %q", row[0])
+		}
+		for _, l := range links {
+			if l[1] != l[2] {
+				t.Errorf("a link says %s and leads to %s", l[1], l[2])
+			}
+		}
+	}
+}
+
 // Every file that README and the guide link to is there.
 func TestReadmeLinks(t *testing.T) {
 	pages, err := filepath.Glob("docs/guide/*.md")
