@@ -217,6 +217,39 @@ func (g *gated) Append(ctx context.Context, writes ...eventlog.Write) (eventlog.
 	return g.Log.Append(ctx, writes...)
 }
 
+// A program is stopped in the middle of making a tick. Another passes it meanwhile, by its policy: the first comes too late,
+// and sets nothing back.
+func TestG5_AStoppedProgramMakesNoTickThatOthersPassed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		stopped := &stopping{Log: w.log, until: time.Now().Add(5*time.Hour + 30*time.Minute)}
+		var both sync.WaitGroup
+		both.Go(func() {
+			m := &aggregate.Module{Name: "books", Log: stopped, Types: w.types}
+			w.run(8*time.Hour+time.Minute, w.runner(tick.Config{Module: m}, hourly(tick.None())))
+		})
+		w.pass(4*time.Hour + 30*time.Minute)
+		w.run(30*time.Minute+time.Second, w.runner(tick.Config{}, hourly(tick.None())))
+		both.Wait()
+		w.want(hours(5, 8)...)
+	})
+}
+
+// stopping is the log of a program that is stopped before its first event.
+type stopping struct {
+	eventlog.Log
+	until time.Time
+}
+
+func (s *stopping) Append(ctx context.Context, writes ...eventlog.Write) (eventlog.Appended, error) {
+	if len(writes) > 1 {
+		if err := consumer.Sleep(ctx, time.Until(s.until)); err != nil {
+			return eventlog.Appended{}, err
+		}
+	}
+	return s.Log.Append(ctx, writes...)
+}
+
 // The answer to an append is lost, or the program ends right behind it, or before it: the tick is made once.
 func TestG5_ATickOverCrashesAndLostAnswers(t *testing.T) {
 	for name, trouble := range map[string]func(l eventlog.Log, n int, writes []eventlog.Write) error{
@@ -248,7 +281,7 @@ func TestG5_ATickOverCrashesAndLostAnswers(t *testing.T) {
 				w := newWorld(t)
 				bad := &faulty{Log: w.log, trouble: trouble}
 				m := &aggregate.Module{Name: "books", Log: bad, Types: w.types}
-				w.run(5*time.Hour+30*time.Minute, w.runner(tick.Config{Module: m}, hourly(tick.None())))
+				w.run(5*time.Hour+30*time.Minute, w.runner(tick.Config{Module: m}, hourly(tick.Each(10))))
 				w.want(hours(1, 5)...)
 				if bad.times != 2 {
 					t.Errorf("there was trouble %d times", bad.times)
