@@ -78,7 +78,7 @@ func (d Definition) Check() error {
 	if d.Name == "" || len(d.Name) > 100 || strings.Trim(d.Name, name) != "" {
 		bad("a name is 1 to 100 letters, digits, - or _")
 	}
-	if s, is := d.On.(calendar.Schedule); is && s.Zone() == time.Local { //nolint:gosmopolitan // that it is meant is what is asked
+	if s, is := d.On.(calendar.Schedule); is && s.Zone() == time.Local {
 		bad("its calendar is in the zone of this machine, and another machine may have another; name the zone, by time.LoadLocation")
 	}
 	if d.On == nil {
