@@ -35,7 +35,7 @@ func hoursModule(missed tick.Missed) ensue.Module {
 			React: func(_ struct{}, in process.Input[HourEnded], do *process.Step) {
 				do.Emit(HourCounted(in.Event))
 			},
-		})
+		}).Otherwise(process.Ignore)
 	return ensue.Module{Name: "clock", Processes: []process.Definition{count},
 		Events: []event.Type{event.Named[HourEnded]("hour-ended"), event.Named[HourCounted]("hour-counted")},
 		Ticks: []tick.Definition{{Name: "hour", On: calendar.MustCron("@hourly", time.UTC), Missed: missed,

@@ -186,7 +186,7 @@ func TestSchedulesTickAsAClockWatcherWouldOverEveryChange(t *testing.T) {
 				from, to := at.Add(-26*time.Hour), at.Add(26*time.Hour)
 				looks := watch(z, from, to)
 				for k, x := range list {
-					if k >= 9 && (n+k)%6 > 0 || k == 2 && n%8 > 0 { // of those that were made up, and of the longest, a share, another each time
+					if k >= 9 && (n+k)%10 > 0 || k == 2 && n%16 > 0 { // of those that were made up, and of the longest, a share, another each time
 						continue
 					}
 					s := calendar.MustCron(x.text, z)
@@ -220,7 +220,7 @@ func TestHelpersTickAsAClockWatcherWould(t *testing.T) {
 			z := zone(t, name)
 			for n, change := range changes(z) {
 				looks := watch(z, change.Add(-14*time.Hour), change.Add(90*time.Hour))
-				for k := 0; k < 24; k += 2 + n%5 {
+				for k := 0; k < 24; k += 3 + n%5 {
 					after := change.Add(time.Duration(k-12)*time.Hour + time.Duration(n%60)*time.Minute)
 					hour, minute := (k+n)%24, n%2*30
 					x := &rule{minute: numbers(minute, minute, 1), hour: numbers(hour, hour, 1), day: numbers(1, 31, 1), month: numbers(1, 12, 1), weekday: numbers(0, 6, 1)}

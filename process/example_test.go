@@ -724,7 +724,7 @@ func ExampleTimeouts() {
 			},
 		},
 		process.OnTimeout[struct{}, Unanswered]{Name: "unanswered", React: func(_ struct{}, _ process.Input[Unanswered], do *process.Step) { do.Complete() }},
-	)
+	).Otherwise(process.Ignore)
 	ctx, stop := context.WithCancel(context.Background())
 	app, err := ensue.Open(ctx, "memory:", ensue.Module{Name: "orders", Events: []event.Type{event.Named[MenuOrdered]("menu-ordered")},
 		Processes: []process.Definition{remind}}, ensue.Options{Now: func() time.Time { return friday }})

@@ -39,7 +39,7 @@ func TestTimeoutsToComeAreListed(t *testing.T) {
 				}},
 			process.OnTimeout[OrderRun, PayDue]{Name: "pay-due", React: func(_ OrderRun, _ process.Input[PayDue], do *process.Step) { do.Complete() }},
 			process.OnTimeout[OrderRun, reminder]{Name: "remind", React: func(_ OrderRun, _ process.Input[reminder], do *process.Step) { do.Complete() }},
-		)
+		).Otherwise(process.Ignore)
 		w.record("sales", OrderPlaced{"a/b", 1}, OrderPlaced{"a", 1})
 		w.record("payments", Paid{"a", 1}, Paid{"a/b", 1})
 		w.run()
