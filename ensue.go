@@ -29,6 +29,7 @@ import (
 	"github.com/ensue-io/ensue/event"
 	"github.com/ensue-io/ensue/eventlog"
 	"github.com/ensue-io/ensue/process"
+	"github.com/ensue-io/ensue/tick"
 )
 
 // Part is what Open is given: any number of Module, and at most one Options.
@@ -42,6 +43,7 @@ type Module struct {
 	Commands  []command.Handler    // what it handles
 	Handlers  []aggregate.Handler  // what happens with its events, inside the transaction or afterwards
 	Processes []process.Definition // processes whose instances its log keeps
+	Ticks     []tick.Definition    // its recurring time events; by the replay clock none are made, since the recorded ones are in its log
 }
 
 func (Module) part() {}
@@ -87,6 +89,7 @@ type OpenModule struct {
 	types    *event.Registry
 	module   *aggregate.Module
 	bus      *command.Bus
+	ticks    *tick.Runner // nil where none are made
 }
 
 // Open opens the logs of all modules and checks every definition; all mistakes are returned at once, joined, and nothing
@@ -201,7 +204,14 @@ func (a *App) openModule(ctx context.Context, address string, m Module) (*OpenMo
 	if err != nil {
 		return nil, err
 	}
-	return &OpenModule{declared: m, log: log, types: types, module: module, bus: bus}, nil
+	ticks, err := tick.New(tick.Config{Module: module, Ticks: m.Ticks, Now: a.clock, Logger: a.options.Logger})
+	if err != nil {
+		return nil, err
+	}
+	if a.options.Replay {
+		ticks = nil
+	}
+	return &OpenModule{declared: m, log: log, types: types, module: module, bus: bus, ticks: ticks}, nil
 }
 
 func (a *App) openProcesses() error {

@@ -90,7 +90,7 @@ func inPackage(declarations string) string {
 	var b strings.Builder
 	b.WriteString("package main\n")
 	for _, path := range []string{"context", "errors", "sync", "testing", "time", "github.com/ensue-io/ensue", "github.com/ensue-io/ensue/command", "github.com/ensue-io/ensue/event",
-		"github.com/ensue-io/ensue/eventlog", "github.com/ensue-io/ensue/process", "github.com/ensue-io/ensue/process/processtest"} {
+		"github.com/ensue-io/ensue/eventlog", "github.com/ensue-io/ensue/process", "github.com/ensue-io/ensue/process/processtest", "github.com/ensue-io/ensue/calendar", "github.com/ensue-io/ensue/tick"} {
 		if regexp.MustCompile(`\b` + filepath.Base(path) + `\.[A-Z]`).MatchString(declarations) {
 			fmt.Fprintf(&b, "import %q\n", path)
 		}

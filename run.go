@@ -12,8 +12,8 @@ import (
 	"github.com/ensue-io/ensue/eventlog"
 )
 
-// Run runs every process, every handler that comes afterwards, and every queue of submitted commands, until the context
-// ends, which is no error. By the replay clock it also ends when every process has finished. Anything that cannot go on
+// Run runs every process, every handler that comes afterwards, every queue of submitted commands, and the modules' ticks,
+// until the context ends, which is no error. By the replay clock it also ends when every process has finished. Anything that cannot go on
 // stops everything and is returned.
 func (a *App) Run(asked context.Context) error {
 	ctx, stop := context.WithCancelCause(asked)
@@ -34,6 +34,9 @@ func (a *App) Run(asked context.Context) error {
 		if len(m.declared.Commands) > 0 {
 			run(m.declared.Name+": submitted commands", &all, m.bus.Run)
 		}
+		if m.ticks != nil {
+			run(m.declared.Name+": ticks", &all, m.ticks.Run)
+		}
 	}
 	if a.options.Replay && len(a.engines) > 0 {
 		all.Go(func() {
@@ -52,7 +55,7 @@ func (a *App) Run(asked context.Context) error {
 var errDone = errors.New("ensue: every process has finished")
 
 // WaitIdle waits until nothing is left to do: every process has taken what the logs hold, every command that was sent or
-// submitted has its outcome, every handler has met what happened, and nothing is due. Instances that are held, and inputs
+// submitted has its outcome, every handler has met what happened, and neither a timeout nor a tick is due. Instances that are held, and inputs
 // that wait for an instance, don't count. Run must be running, and nobody else should append.
 func (a *App) WaitIdle(ctx context.Context) error {
 	for {
@@ -95,6 +98,11 @@ func (a *App) handled(ctx context.Context) (bool, error) {
 		}
 		if done, err := m.bus.Handled(ctx); err != nil || !done {
 			return false, err
+		}
+		if m.ticks != nil {
+			if done, err := m.ticks.Handled(ctx); err != nil || !done {
+				return false, err
+			}
 		}
 	}
 	return true, nil

@@ -13,6 +13,7 @@ import (
 
 	"github.com/ensue-io/ensue"
 	"github.com/ensue-io/ensue/aggregate"
+	"github.com/ensue-io/ensue/calendar"
 	"github.com/ensue-io/ensue/command"
 	"github.com/ensue-io/ensue/event"
 	"github.com/ensue-io/ensue/eventlog"
@@ -705,4 +706,46 @@ func ExampleWorkers() {
 	}
 	// Output:
 	// one of 1 workers owns 16 of 16 partitions
+}
+
+// What an instance has set is listed without its definition; here by the calendar of a zone.
+func ExampleTimeouts() {
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		panic(err)
+	}
+	friday := time.Date(2099, time.March, 27, 18, 0, 0, 0, berlin)
+	remind := process.Define("remind",
+		process.On[struct{}, MenuOrdered]{
+			Starts: true,
+			Locate: process.Key(func(e MenuOrdered) string { return e.Order }),
+			React: func(_ struct{}, _ process.Input[MenuOrdered], do *process.Step) {
+				do.At(calendar.NextWeekday(do.Now(), time.Monday, 9, 15, berlin), Unanswered{})
+			},
+		},
+		process.OnTimeout[struct{}, Unanswered]{Name: "unanswered", React: func(_ struct{}, _ process.Input[Unanswered], do *process.Step) { do.Complete() }},
+	).Otherwise(process.Ignore)
+	ctx, stop := context.WithCancel(context.Background())
+	app, err := ensue.Open(ctx, "memory:", ensue.Module{Name: "orders", Events: []event.Type{event.Named[MenuOrdered]("menu-ordered")},
+		Processes: []process.Definition{remind}}, ensue.Options{Now: func() time.Time { return friday }})
+	if err != nil {
+		panic(err)
+	}
+	done := make(chan error)
+	go func() { done <- app.Run(ctx) }()
+	recordIn(app, "orders", MenuOrdered{"42"})
+	if err := app.WaitIdle(ctx); err != nil {
+		panic(err)
+	}
+	for t, err := range process.Timeouts(ctx, app.Module("orders").Log(), "remind", "42") {
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(t.Instance, t.Name, t.Due.In(berlin))
+	}
+	stop()
+	fmt.Println(<-done, app.Close())
+	// Output:
+	// 42 unanswered 2099-03-30 09:15:00 +0200 CEST
+	// <nil> <nil>
 }

@@ -32,13 +32,13 @@ var layers = [][]string{
 	{"process"},
 	{"projection"},
 	{"integration"},
-	{"command"},
+	{"command", "tick"},
 	{"aggregate"},
 	{"consumer"},
 	{"eventlog/logtest"},
 	{"eventlog/sqlitelog", "eventlog/pglog", "eventlog/memlog"},
 	{"eventlog"},
-	{"event"},
+	{"event", "calendar"},
 }
 
 // mayUseSQL has the packages that may know database/sql: the log's contract, which names a caller's transaction; the
