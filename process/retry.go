@@ -155,6 +155,11 @@ func (t *term) retry(ctx context.Context, h *Holding) error {
 		}
 		return t.failAgain(h, &items[0].taken, err)
 	}
+	if inst.Status == New {
+		if items, err = t.birthFirst(ctx, h, inst, items); err != nil {
+			return err
+		}
+	}
 	for n := range items {
 		if settled, err := t.settle(h, inst); err != nil || !settled {
 			return err
@@ -183,6 +188,29 @@ func (t *term) retry(ctx context.Context, h *Holding) error {
 		t.timers.set(inst.Key, timer)
 	}
 	return nil
+}
+
+// birthFirst returns, of the queue of an instance that is yet to be born, the input that starts it. What was deferred before
+// that keeps its place in the queue, and so its order.
+func (t *term) birthFirst(ctx context.Context, h *Holding, inst *Instance, items []queued) ([]queued, error) {
+	all, err := readQueue(ctx, t.home.Log, t.timers.process, h.Instance, 0)
+	if err != nil {
+		return nil, err
+	}
+	for n := range all {
+		handlings, err := t.router.decode(&all[n].taken)
+		if err == nil {
+			handlings, err = t.router.concerning(h.Instance, &all[n].taken, handlings)
+		}
+		policy := Handle
+		if err == nil {
+			policy, _, err = t.cfg.Definition.fate(inst, handlings)
+		}
+		if err != nil || policy != Defer {
+			return all[n : n+1], nil // an error comes up again where it is taken
+		}
+	}
+	return items, nil
 }
 
 // failAgain keeps a hold after another failure.
