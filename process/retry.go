@@ -156,7 +156,7 @@ func (t *term) retry(ctx context.Context, h *Holding) error {
 		return t.failAgain(h, &items[0].taken, err)
 	}
 	if inst.Status == New {
-		if items, err = t.birthFirst(ctx, h, inst, items); err != nil {
+		if items, err = t.birthFirst(ctx, h, inst); err != nil || len(items) == 0 {
 			return err
 		}
 	}
@@ -190,9 +190,9 @@ func (t *term) retry(ctx context.Context, h *Holding) error {
 	return nil
 }
 
-// birthFirst returns, of the queue of an instance that is yet to be born, the input that starts it. What was deferred before
-// that keeps its place in the queue, and so its order.
-func (t *term) birthFirst(ctx context.Context, h *Holding, inst *Instance, items []queued) ([]queued, error) {
+// birthFirst returns, of the queue of an instance that is yet to be born, the first input that is not deferred. What was
+// deferred before that keeps its place in the queue, and so its order. Where there is nothing else, it waits on.
+func (t *term) birthFirst(ctx context.Context, h *Holding, inst *Instance) ([]queued, error) {
 	all, err := readQueue(ctx, t.home.Log, t.timers.process, h.Instance, 0)
 	if err != nil {
 		return nil, err
@@ -210,7 +210,13 @@ func (t *term) birthFirst(ctx context.Context, h *Holding, inst *Instance, items
 			return all[n : n+1], nil // an error comes up again where it is taken
 		}
 	}
-	return items, nil
+	h.Condition, h.RetryAt = Waiting, time.Time{}
+	if !t.cfg.Replay {
+		h.RetryAt = event.Micro(t.cfg.Now().Add(t.cfg.Definition.deferral.Within))
+	}
+	t.retrying(h)
+	t.batch.hold(h)
+	return nil, nil
 }
 
 // failAgain keeps a hold after another failure.
