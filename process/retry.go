@@ -207,7 +207,7 @@ func (t *term) birthFirst(ctx context.Context, h *Holding, inst *Instance) ([]qu
 			policy, _, err = t.cfg.Definition.fate(inst, handlings)
 		}
 		if err != nil || policy != Defer {
-			return all[n : n+1], nil // an error comes up again where it is taken
+			return all[n : n+1], nil //nolint:nilerr // the error comes up again where the input is taken
 		}
 	}
 	h.Condition, h.RetryAt = Waiting, time.Time{}

@@ -32,7 +32,6 @@ type oracle struct {
 	cursors   map[string][]eventlog.Position // by module and partition
 	instances map[string]*simInstance
 	sent      map[event.ID]*simSent
-	noKey     int // events without one that were passed
 	appends   int
 	steps     int
 }
@@ -594,7 +593,10 @@ func (o *oracle) beside(key string) {
 	ctx, home := context.Background(), o.s.logs["home"]
 	prefix := eventlog.Key("sim", key) + "/"
 	timers := 0
-	for e := range home.Entries(ctx, eventlog.EntryQuery{Kind: eventlog.Timeout, Prefix: prefix}) {
+	for e, err := range home.Entries(ctx, eventlog.EntryQuery{Kind: eventlog.Timeout, Prefix: prefix}) {
+		if err != nil {
+			o.fail("entries: %v", err)
+		}
 		timers++
 		if t, set := i.timers[eventlog.SplitKey(e.Key)[2]]; !set || !t.Due.Equal(e.Due) || string(t.ID[:]) != string(e.Value) {
 			o.fail("G6: timeout %s is an entry, and no step set it so", e.Key)
@@ -604,7 +606,10 @@ func (o *oracle) beside(key string) {
 		o.fail("G6: %s has %d timeouts, and %d are entries", key, len(i.timers), timers)
 	}
 	pending := 0
-	for e := range home.Entries(ctx, eventlog.EntryQuery{Kind: eventlog.Pending, Prefix: prefix}) {
+	for e, err := range home.Entries(ctx, eventlog.EntryQuery{Kind: eventlog.Pending, Prefix: prefix}) {
+		if err != nil {
+			o.fail("entries: %v", err)
+		}
 		pending++
 		var sent Sent
 		if err := json.Unmarshal(e.Value, &sent); err != nil || i.pending[number(eventlog.SplitKey(e.Key)[2])] != sent.ID || string(o.sent[sent.ID].Data) != string(sent.Data) {
@@ -615,7 +620,10 @@ func (o *oracle) beside(key string) {
 		o.fail("G6: %s has %d commands without outcome, and %d are entries", key, len(i.pending), pending)
 	}
 	queued := 0
-	for e := range home.Entries(ctx, eventlog.EntryQuery{Kind: eventlog.Hold, Keys: []string{eventlog.Key("sim", key)}}) {
+	for e, err := range home.Entries(ctx, eventlog.EntryQuery{Kind: eventlog.Hold, Keys: []string{eventlog.Key("sim", key)}}) {
+		if err != nil {
+			o.fail("entries: %v", err)
+		}
 		var h Holding
 		if err := json.Unmarshal(e.Value, &h); err != nil {
 			o.fail("hold of %s: %v", key, err)

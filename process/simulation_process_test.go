@@ -324,7 +324,7 @@ func simReceivers(logs map[string]eventlog.Log, types map[string]*event.Registry
 			return fmt.Sprint("r", c.N), w.Append("stock/"+c.ID, eventlog.Any, simReserved{c.ID, c.N})
 		})),
 		"right": bus("right", command.Handle("ship", func(_ context.Context, w *aggregate.Work, c simShip) (struct{}, error) {
-			return struct{}{}, w.Append("parcel/"+c.ID, eventlog.Any, simShipped{c.ID, c.N})
+			return struct{}{}, w.Append("parcel/"+c.ID, eventlog.Any, simShipped(c))
 		})),
 	}
 }

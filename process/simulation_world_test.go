@@ -597,7 +597,10 @@ func (s *simulation) leave() string {
 func (s *simulation) loseCursors() string {
 	var writes []eventlog.Write
 	home := s.logs["home"]
-	for e := range home.Entries(context.Background(), eventlog.EntryQuery{Kind: eventlog.Cursor}) {
+	for e, err := range home.Entries(context.Background(), eventlog.EntryQuery{Kind: eventlog.Cursor}) {
+		if err != nil {
+			s.oracle.fail("entries: %v", err)
+		}
 		if s.rng.IntN(3) > 0 {
 			writes = append(writes, eventlog.Delete{Kind: eventlog.Cursor, Key: e.Key})
 		}
@@ -669,7 +672,10 @@ func (s *simulation) settle() {
 				sooner(t.Due)
 			}
 		}
-		for h := range Holdings(context.Background(), s.logs["home"], "sim") {
+		for h, err := range Holdings(context.Background(), s.logs["home"], "sim") {
+			if err != nil {
+				s.oracle.fail("entries: %v", err)
+			}
 			sooner(h.RetryAt)
 		}
 		if next.IsZero() {
@@ -752,7 +758,10 @@ func (s *simulation) resume() bool {
 		s.bury(w)
 	}
 	var writes []eventlog.Write
-	for h := range Holdings(context.Background(), s.logs["home"], "sim") {
+	for h, err := range Holdings(context.Background(), s.logs["home"], "sim") {
+		if err != nil {
+			s.oracle.fail("entries: %v", err)
+		}
 		if h.Condition == Held {
 			h.Condition, h.RetryAt = Retrying, s.clock
 			put, err := h.put("sim")
