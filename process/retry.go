@@ -204,7 +204,7 @@ func (t *term) birthFirst(ctx context.Context, h *Holding, inst *Instance) ([]qu
 		}
 		policy := Handle
 		if err == nil {
-			policy, _, err = t.cfg.Definition.fate(inst, handlings)
+			policy, _, err = t.cfg.Definition.fate(inst, &all[n].taken, handlings)
 		}
 		if err != nil || policy != Defer {
 			return all[n : n+1], nil //nolint:nilerr // the error comes up again where the input is taken

@@ -22,6 +22,7 @@ type oracle struct {
 	s     *simulation
 	wrong error // the first thing that it found
 	home  Home  // on the log itself
+	world world // of the plain fold
 
 	joining   *simWorker
 	members   map[event.ID]bool
@@ -90,7 +91,7 @@ func newOracle(s *simulation) *oracle {
 	if err != nil {
 		panic(err)
 	}
-	o.home = e.Home()
+	o.home, o.world = e.Home(), e
 	return o
 }
 
@@ -766,7 +767,7 @@ func (o *oracle) finally(key string) {
 			o.fail("%s: %v", key, err)
 			return
 		}
-		again, _, err := o.home.def.step(o.engine(), plain, &in, rec.Birth, handlings)
+		again, _, err := o.home.def.step(o.world, plain, &in, rec.Birth, handlings)
 		if err != nil || toJSON(again) != toJSON(rec) {
 			o.fail("%s decided %s, and decides %s again (%v)", key, toJSON(rec), toJSON(again), err)
 			return
@@ -801,17 +802,6 @@ func (o *oracle) history(key string, i *simInstance) {
 		o.fail("G6: %s has %d steps in its history, and took %d", key, n, len(i.steps))
 	}
 }
-
-func (o *oracle) engine() world { return simWorldOf{o} }
-
-// simWorldOf is the application as a plain step sees it.
-type simWorldOf struct{ o *oracle }
-
-func (w simWorldOf) command(module string, cmd any) (target, name string, data []byte, err error) {
-	return w.o.s.cfg.Commands.Encode(module, cmd)
-}
-func (w simWorldOf) event(fact any) (event.Event, error) { return w.o.s.types["home"].Encode(fact) }
-func (w simWorldOf) carried() []string                   { return nil }
 
 func toJSON(r *Record) string {
 	if r == nil || reflect.ValueOf(r).IsNil() {
