@@ -97,6 +97,8 @@ func (c Cursor) Check(ctx context.Context, log eventlog.Log) error {
 type Backoff struct {
 	First time.Duration // default 100 ms
 	Most  time.Duration // default 30 s
+
+	Random func(n int64) int64 // 0 to n-1, for the jitter, so that a simulation repeats itself; default rand.Int64N
 }
 
 // After returns the wait before retry number n, counted from 1.
@@ -113,7 +115,11 @@ func (b Backoff) After(n int) time.Duration {
 		d *= 2
 	}
 	d = min(d, most)
-	return d/2 + time.Duration(rand.Int64N(int64(d/2)+1)) // #nosec G404 -- jitter, no secret
+	random := b.Random
+	if random == nil {
+		random = rand.Int64N
+	}
+	return d/2 + time.Duration(random(int64(d/2)+1))
 }
 
 // Sleep waits for d or until the context ends.

@@ -17,6 +17,7 @@ type batch struct {
 	passed   int // events that were left behind, taken or not
 	looked   int // instances that events were offered to, whether they took them or not
 	settled  int // outcomes recorded
+	early    int // outcomes that wait for a timeout
 	changes  []Change
 	index    map[string]int // of changes, by instance key
 	writes   []eventlog.Write

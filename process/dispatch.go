@@ -42,6 +42,7 @@ type dispatcher struct {
 	now      func() time.Time
 	logger   *slog.Logger
 	wake     func()
+	after    func(time.Duration, func()) // does something later
 
 	mu     sync.Mutex
 	work   sync.Cond
@@ -57,6 +58,7 @@ type dispatcher struct {
 
 func newDispatcher(cfg *Config, wake func()) *dispatcher {
 	d := &dispatcher{commands: cfg.Commands, def: &cfg.Definition, retry: cfg.Retry, replay: cfg.Replay, now: cfg.Now, logger: cfg.Logger, wake: wake,
+		after:  func(wait time.Duration, do func()) { time.AfterFunc(wait, do) },
 		queues: map[string][]pending{}, aside: map[string]bool{}}
 	d.work.L = &d.mu
 	return d
@@ -89,6 +91,13 @@ func (d *dispatcher) outcomes(limit int) []settled {
 	return out
 }
 
+// giveBack puts outcomes back in front that are to be recorded later.
+func (d *dispatcher) giveBack(early []settled) {
+	d.mu.Lock()
+	d.done = append(early, d.done...)
+	d.mu.Unlock()
+}
+
 func (d *dispatcher) recorded(n int) {
 	d.mu.Lock()
 	d.open -= n
@@ -118,29 +127,40 @@ func (d *dispatcher) run(ctx context.Context, workers int) {
 
 func (d *dispatcher) worker(ctx context.Context) {
 	for {
-		d.mu.Lock()
-		for len(d.ready) == 0 && !d.closed {
-			d.work.Wait()
-		}
-		if d.closed {
-			d.mu.Unlock()
+		p, ok := d.next()
+		if !ok {
 			return
 		}
-		instance := d.ready[0]
-		d.ready = d.ready[1:]
-		p := d.queues[instance][0]
-		d.mu.Unlock()
-
 		outcome, err := d.commands.Dispatch(ctx, p.sent.Module, d.envelope(&p), p.first && p.attempts == 0)
-		switch {
-		case ctx.Err() != nil:
+		if ctx.Err() != nil {
 			return
-		case err != nil:
-			d.failed(ctx, p, err)
-		default:
-			d.settle(settled{p, outcome})
 		}
+		d.answered(ctx, p, outcome, err)
 	}
+}
+
+// next waits for a command that can be dispatched; false when the dispatcher is closed.
+func (d *dispatcher) next() (pending, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for len(d.ready) == 0 && !d.closed {
+		d.work.Wait()
+	}
+	if d.closed {
+		return pending{}, false
+	}
+	instance := d.ready[0]
+	d.ready = d.ready[1:]
+	return d.queues[instance][0], true
+}
+
+// answered takes what became of a dispatch.
+func (d *dispatcher) answered(ctx context.Context, p pending, outcome command.Outcome, err error) {
+	if err != nil {
+		d.failed(ctx, p, err)
+		return
+	}
+	d.settle(settled{p, outcome})
 }
 
 // settle takes the outcome of an instance's first command; the next one is ready then.

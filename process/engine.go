@@ -75,6 +75,7 @@ type Engine struct {
 	names  map[string][]string // event types to read, by source
 	single int                 // inputs still to be taken one by one, since the batch that they were in failed
 	refuse map[refused]error   // steps that the store refused
+	read   atOnce
 
 	byStore bool                             // timeouts run by the store's clock
 	store   atomic.Pointer[func() time.Time] // as it was last asked
@@ -82,6 +83,12 @@ type Engine struct {
 	mu    sync.Mutex
 	stats Stats
 	idle  idleness
+}
+
+// atOnce is how much is read from a store in one go.
+type atOnce struct {
+	events int // of a source
+	timers int
 }
 
 // Stats counts what an engine did since it was made.
@@ -110,7 +117,7 @@ func NewEngine(cfg Config) (*Engine, error) {
 	if cfg.Store == nil {
 		cfg.Store = Streams{}
 	}
-	e := &Engine{refuse: map[refused]error{}}
+	e := &Engine{refuse: map[refused]error{}, read: atOnce{events: 512, timers: 4096}}
 	if cfg.Now == nil {
 		cfg.Now, e.byStore = e.storeTime, true
 	}

@@ -8,28 +8,46 @@ import (
 	"github.com/ensue-io/ensue/eventlog"
 )
 
-// takeOutcomes records the outcomes of commands, as inputs where the definition handles them.
+// takeOutcomes records the outcomes of commands, as inputs where the definition handles them. One whose instance has a
+// timeout that was due by then waits for that (G11).
 func (t *term) takeOutcomes(ctx context.Context) error {
 	limit := t.limit()
 	if t.single == 0 {
 		limit *= 4 // they are small
 	}
+	var early []settled
+	defer func() {
+		t.batch.early = len(early)
+		t.dispatch.giveBack(early)
+	}()
 	for _, o := range t.dispatch.outcomes(limit) {
+		in, handled := t.outcome(o)
+		h := t.holds[o.instance]
+		aside := h != nil && h.Condition != Waiting
+		var inst *Instance
+		var err error
+		if handled && !aside {
+			inst, err = t.instance(ctx, o.instance)
+			if inst != nil {
+				if _, before := firstTimer(inst, in.Time); before {
+					early = append(early, o)
+					continue
+				}
+			}
+		}
 		t.batch.settled++
 		t.batch.stats.Commands++
 		t.batch.put(eventlog.Delete{Kind: eventlog.Pending, Key: pendingKey(t.timers.process, o.instance, o.sent.Number)})
-		in, handled := t.outcome(o)
 		if !handled {
 			continue
 		}
 		t.batch.inputs++
-		if h := t.holds[o.instance]; h != nil && h.Condition != Waiting {
+		if aside {
 			if err := t.enqueue(h, &in); err != nil {
 				return err
 			}
 			continue
 		}
-		inst, err := t.instance(ctx, o.instance)
 		if err != nil {
 			if err := t.failOrStop(o.instance, nil, &in, err); err != nil {
 				return err

@@ -155,6 +155,11 @@ func (t *term) retry(ctx context.Context, h *Holding) error {
 		}
 		return t.failAgain(h, &items[0].taken, err)
 	}
+	if inst.Status == New {
+		if items, err = t.birthFirst(ctx, h, inst); err != nil || len(items) == 0 {
+			return err
+		}
+	}
 	for n := range items {
 		if settled, err := t.settle(h, inst); err != nil || !settled {
 			return err
@@ -183,6 +188,35 @@ func (t *term) retry(ctx context.Context, h *Holding) error {
 		t.timers.set(inst.Key, timer)
 	}
 	return nil
+}
+
+// birthFirst returns, of the queue of an instance that is yet to be born, the first input that is not deferred. What was
+// deferred before that keeps its place in the queue, and so its order. Where there is nothing else, it waits on.
+func (t *term) birthFirst(ctx context.Context, h *Holding, inst *Instance) ([]queued, error) {
+	all, err := readQueue(ctx, t.home.Log, t.timers.process, h.Instance, 0)
+	if err != nil {
+		return nil, err
+	}
+	for n := range all {
+		handlings, err := t.router.decode(&all[n].taken)
+		if err == nil {
+			handlings, err = t.router.concerning(h.Instance, &all[n].taken, handlings)
+		}
+		policy := Handle
+		if err == nil {
+			policy, _, err = t.cfg.Definition.fate(inst, &all[n].taken, handlings)
+		}
+		if err != nil || policy != Defer {
+			return all[n : n+1], nil //nolint:nilerr // the error comes up again where the input is taken
+		}
+	}
+	h.Condition, h.RetryAt = Waiting, time.Time{}
+	if !t.cfg.Replay {
+		h.RetryAt = event.Micro(t.cfg.Now().Add(t.cfg.Definition.deferral.Within))
+	}
+	t.retrying(h)
+	t.batch.hold(h)
+	return nil, nil
 }
 
 // failAgain keeps a hold after another failure.

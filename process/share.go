@@ -85,15 +85,7 @@ func (e *Engine) Run(ctx context.Context) error {
 
 // work joins the workers of the process and runs one term after the other, until one fails.
 func (w *worker) work(ctx context.Context) error {
-	if err := w.member.Join(ctx); err != nil {
-		return err
-	}
-	if w.byStore {
-		now := w.member.Clock()
-		w.store.Store(&now)
-	}
-	clear(w.refuse) // what was refused because the lease was lost is not refused again
-	if err := w.describe(ctx); err != nil {
+	if err := w.join(ctx); err != nil {
 		return err
 	}
 	for {
@@ -105,6 +97,19 @@ func (w *worker) work(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// join makes the worker one of those of the process, without partitions.
+func (w *worker) join(ctx context.Context) error {
+	if err := w.member.Join(ctx); err != nil {
+		return err
+	}
+	if w.byStore {
+		now := w.member.Clock()
+		w.store.Store(&now)
+	}
+	clear(w.refuse) // what was refused because the lease was lost is not refused again
+	return w.describe(ctx)
 }
 
 // leave lets the others have the partitions at once, and says how far they were handled.
@@ -120,21 +125,8 @@ func (w *worker) leave(ctx context.Context) {
 // await waits until the worker has partitions, and returns how they were divided then.
 func (w *worker) await(ctx context.Context) (*consumer.Division, error) {
 	for {
-		d, err := w.member.Look(ctx)
+		d, err := w.claim(ctx)
 		if err != nil {
-			return nil, err
-		}
-		if len(d.Members) > 1 { // who comes alone finds out by itself: it may have been started to do something again
-			if finished, err := w.allFinished(ctx, d); err != nil {
-				return nil, err
-			} else if finished {
-				return nil, errFinished
-			}
-		}
-		if err := w.member.Release(ctx, d); err != nil { // what it had before it began anew
-			return nil, err
-		}
-		if _, err := w.member.Take(ctx, d); err != nil {
 			return nil, err
 		}
 		if len(w.member.Owned()) > 0 {
@@ -157,6 +149,26 @@ func (w *worker) await(ctx context.Context) (*consumer.Division, error) {
 	}
 }
 
+// claim takes what the worker can get of its share of the partitions, and returns how they were divided before.
+func (w *worker) claim(ctx context.Context) (*consumer.Division, error) {
+	d, err := w.member.Look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(d.Members) > 1 { // who comes alone finds out by itself: it may have been started to do something again
+		if finished, err := w.allFinished(ctx, d); err != nil {
+			return nil, err
+		} else if finished {
+			return nil, errFinished
+		}
+	}
+	if err := w.member.Release(ctx, d); err != nil { // what it had before it began anew
+		return nil, err
+	}
+	_, err = w.member.Take(ctx, d)
+	return d, err
+}
+
 // heads returns the present heads of the sources.
 func (e *Engine) heads(ctx context.Context) (map[string]eventlog.Position, error) {
 	heads := map[string]eventlog.Position{}
@@ -174,6 +186,12 @@ func (e *Engine) heads(ctx context.Context) (map[string]eventlog.Position, error
 
 // term runs one term with the partitions that the worker owns.
 func (w *worker) term(ctx context.Context, d *consumer.Division) error {
+	t := w.newTerm(d)
+	return w.ended(ctx, t, t.run(ctx))
+}
+
+// newTerm prepares a term with the partitions that the worker owns.
+func (w *worker) newTerm(d *consumer.Division) *term {
 	owned := w.member.Owned()
 	t := &term{Engine: w.Engine, mine: newMine(owned, w.cfg.Partitions), member: w.member, lease: w.member.Lease(), looked: time.Now(),
 		division: d, settled: w.member.Settled(d), wake: make(chan struct{}, 1)}
@@ -182,7 +200,11 @@ func (w *worker) term(ctx context.Context, d *consumer.Division) error {
 		w.cfg.Logger.Info("partitions are shared", "owned", len(owned), "of", w.cfg.Partitions, "workers", len(d.Members), "worker", t.lease.Holder().Worker)
 		w.shared = shared
 	}
-	err := t.run(ctx)
+	return t
+}
+
+// ended is what follows the end of a term, and errAgain where that is another term.
+func (w *worker) ended(ctx context.Context, t *term, err error) error {
 	w.count(func(s *Stats) { s.Owned = 0 })
 	w.closing = t.lagging()
 	if !errors.Is(err, errMoved) {
@@ -207,10 +229,10 @@ func (t *term) run(ctx context.Context) error {
 		t.running.Wait()
 		t.setBusy()
 	}()
-	if err := t.open(running); err != nil {
+	if err := t.load(running); err != nil {
 		return err
 	}
-	t.whole = true
+	t.start(running)
 	return t.loop(running)
 }
 
@@ -233,6 +255,11 @@ func (t *term) look(ctx context.Context) error {
 	if err := t.lease.Keep(ctx); err != nil {
 		return err
 	}
+	return t.compare(ctx)
+}
+
+// compare ends the term when its worker is to have other partitions.
+func (t *term) compare(ctx context.Context) error {
 	d, err := t.member.Look(ctx)
 	if err != nil {
 		return err

@@ -13,9 +13,6 @@ import (
 	"github.com/ensue-io/ensue/eventlog"
 )
 
-// pageSize is how many events a source reads ahead at once.
-const pageSize = 512
-
 // source reads one module's log for a process: pages of inputs, decoded and located ahead of the loop that takes them.
 type source struct {
 	module  Module
@@ -25,6 +22,7 @@ type source struct {
 	written bool              // the run itself writes it, so it doesn't hold the replay clock back
 	cursors []consumer.Cursor // by partition; of those of others nothing is known
 	pages   chan page
+	page    int               // events read ahead at once
 	reached eventlog.Position // the last event that was read ahead; follow's own
 
 	buffer  []item
@@ -178,14 +176,14 @@ func (s *source) read(ctx context.Context, r *router, replay bool, at eventlog.P
 		return p
 	}
 	log := s.module.Log.ID()
-	p.items = make([]item, 0, pageSize)
+	p.items = make([]item, 0, s.page)
 	rows := 0
-	for rec, err := range s.module.Log.Read(ctx, eventlog.Query{After: at, To: p.head, Types: s.types, Limit: pageSize}) {
+	for rec, err := range s.module.Log.Read(ctx, eventlog.Query{After: at, To: p.head, Types: s.types, Limit: s.page}) {
 		if err != nil {
 			return page{err: err}
 		}
 		s.reached = rec.Position
-		if rows++; rows == pageSize { // also of what is left out below: there may be more behind it
+		if rows++; rows == s.page { // also of what is left out below: there may be more behind it
 			p.scanned, p.ended = rec.Position, rec.Position == p.head
 		}
 		it := item{Taken: takenEvent(s.module.Name, log, rec, replay)}

@@ -51,11 +51,11 @@ func (t *term) nudge() {
 	}
 }
 
-// open reads what the store knows and starts what runs beside the loop.
-func (t *term) open(ctx context.Context) error {
+// load reads what the store knows.
+func (t *term) load(ctx context.Context) error {
 	name := t.cfg.Definition.name
 	t.cache = newCache(t.cfg.Cache)
-	t.timers = timers{process: name, log: t.home.Log, mine: t.mine}
+	t.timers = timers{process: name, log: t.home.Log, mine: t.mine, page: t.read.timers}
 	t.holds, t.retries = map[string]*Holding{}, map[string]*Holding{}
 	var parked []string
 	for h, err := range Holdings(ctx, t.home.Log, name) {
@@ -79,7 +79,7 @@ func (t *term) open(ctx context.Context) error {
 		if !slices.Contains(t.reads, module.Name) {
 			continue
 		}
-		s := &source{module: module, mine: t.mine, order: order, types: t.names[module.Name], pages: make(chan page, 2),
+		s := &source{module: module, mine: t.mine, order: order, types: t.names[module.Name], pages: make(chan page, 2), page: t.read.events,
 			written: module.Name == t.cfg.Home || slices.Contains(t.cfg.Written, module.Name),
 			cursors: make([]consumer.Cursor, t.cfg.Partitions), dirty: make([]bool, t.cfg.Partitions)}
 		if err := s.load(ctx, name, t.home.Log); err != nil {
@@ -94,12 +94,20 @@ func (t *term) open(ctx context.Context) error {
 		return err
 	}
 	t.dispatch.add(slices.DeleteFunc(open, func(p pending) bool { return !t.mine.has(p.instance) }))
+	if err := t.timers.load(ctx); err != nil {
+		return err
+	}
+	t.whole = true
+	return nil
+}
+
+// start starts what runs beside the loop.
+func (t *term) start(ctx context.Context) {
 	t.running.Go(func() { t.dispatch.run(ctx, t.cfg.Workers) })
 	for _, s := range t.sources {
 		from := s.begin()
 		t.running.Go(func() { s.follow(ctx, t.router, t.cfg.Replay, from, t.nudge) })
 	}
-	return t.timers.load(ctx)
 }
 
 // loop takes turns until something ends the term.
@@ -111,13 +119,9 @@ func (t *term) loop(ctx context.Context) error {
 		if err := t.look(ctx); err != nil {
 			return err
 		}
-		t.whole = false
-		did, err := t.turn(ctx)
-		if err != nil {
-			return t.failed(err)
-		}
-		t.whole = true
-		if did {
+		if did, err := t.next(ctx); err != nil {
+			return err
+		} else if did {
 			continue
 		}
 		if finished, heads, err := t.finished(ctx); err != nil {
@@ -131,6 +135,16 @@ func (t *term) loop(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// next takes one turn.
+func (t *term) next(ctx context.Context) (did bool, err error) {
+	t.whole = false
+	if did, err = t.turn(ctx); err != nil {
+		return false, t.failed(err)
+	}
+	t.whole = true
+	return did, nil
 }
 
 // errAgain ends a term to begin another at once.
@@ -198,7 +212,7 @@ func (t *term) turn(ctx context.Context) (bool, error) {
 	if err := t.takeWaits(ctx); err != nil {
 		return false, err
 	}
-	if open, _ := t.dispatch.backlog(); open < maxBacklog {
+	if open, _ := t.dispatch.backlog(); open-t.batch.early < maxBacklog {
 		if err := t.preload(ctx); err != nil {
 			return false, err
 		}

@@ -58,7 +58,6 @@ func (d *dues) Pop() any {
 }
 
 const (
-	timerPage = 4096      // timeouts read from the store at once
 	timerMost = 64 * 1024 // timeouts kept in memory at most
 )
 
@@ -69,6 +68,7 @@ type timers struct {
 	process string
 	log     eventlog.Log
 	mine    mine // of their instances alone
+	page    int  // timeouts read from the store at once
 	soon    dues
 	end     time.Time // of the window
 	endKey  string    // the last entry read of those due at end
@@ -81,7 +81,7 @@ func (t *timers) prefix() string { return eventlog.Key(t.process) + "/" }
 
 // load moves the window on: it reads the next page of the store's index. What was set must have been committed.
 func (t *timers) load(ctx context.Context) error {
-	q := eventlog.EntryQuery{Kind: eventlog.Timeout, Prefix: t.prefix(), ByDue: true, AfterDue: t.end, After: t.endKey, Limit: timerPage}
+	q := eventlog.EntryQuery{Kind: eventlog.Timeout, Prefix: t.prefix(), ByDue: true, AfterDue: t.end, After: t.endKey, Limit: t.page}
 	n := 0
 	for e, err := range t.log.Entries(ctx, q) {
 		if err != nil {
@@ -97,7 +97,7 @@ func (t *timers) load(ctx context.Context) error {
 		}
 		t.end, t.endKey = e.Due, e.Key
 	}
-	if n < timerPage {
+	if n < t.page {
 		t.end, t.endKey = forever, ""
 	}
 	return nil

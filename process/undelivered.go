@@ -60,7 +60,7 @@ func (d *dispatcher) again(p pending, wait time.Duration, err error) {
 	d.mu.Lock()
 	d.queues[p.instance][0] = p
 	d.mu.Unlock()
-	time.AfterFunc(wait, func() {
+	d.after(wait, func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		d.ready = append(d.ready, p.instance)
