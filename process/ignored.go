@@ -45,7 +45,7 @@ func eachIgnored(ctx context.Context, log eventlog.Log, process string, do func(
 			err = json.Unmarshal(e.Value, &c)
 		}
 		if err == nil {
-			parts := eventlog.SplitKey(e.Key) // the prefix is of two, so there is a third
+			parts := eventlog.SplitKey(e.Key)                       // the prefix is of two, so there is a third
 			if k.rule, k.partition = parts[2], -1; len(parts) > 3 { // before workers shared partitions there was one count
 				_, err = fmt.Sscanf(parts[3], "%d", &k.partition)
 			}
