@@ -42,6 +42,9 @@ type Plan struct {
 	At   int // the number of the operation, from 1; 0 for none
 	When Moment
 	Most int // crash behind so many calls, those that ask again included: a program that never comes to rest; 0 for no bound
+
+	// Kill, if set, is called at the crash: a real process kills itself with it, and doesn't return.
+	Kill func()
 }
 
 // Operation is something that a program does to what outlives it. What is asked again, while nothing was written since, is
@@ -180,6 +183,9 @@ func (l *Life) done(op Operation, writes bool) error {
 }
 
 func (l *Life) crash(op Operation) error {
+	if l.plan.Kill != nil {
+		l.plan.Kill()
+	}
 	l.crashed, l.last = true, op
 	l.end()
 	return ErrCrashed

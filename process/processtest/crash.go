@@ -96,7 +96,7 @@ const mostFailures = 3
 // explorer tries a story in many ways.
 type explorer struct {
 	story      Story
-	want       *observation
+	want       *End
 	operations int
 	calls      int
 	failed     atomic.Int64
@@ -113,10 +113,10 @@ func (e *explorer) learn(t *testing.T) {
 	if second.err != nil {
 		t.Fatal(second.err)
 	}
-	if text := first.seen.differences(second.seen); text != "" {
+	if text := first.seen.Differences(second.seen); text != "" {
 		t.Fatalf("two runs without a crash differ: something in the story is not determined. Facts need ids of their own (event.Draft.WithID), what happens from outside waits for Program.While's idle, and what depends on the order between logs is not compared unless OrderFree says so\n%s", text)
 	}
-	first.seen.keepIDs(second.seen)
+	first.seen.Agree(second.seen)
 	e.want, e.operations = first.seen, max(first.operations, second.operations)
 	e.calls = max(first.calls, second.calls)
 	if problems := e.want.wrong; len(problems) > 0 {
@@ -167,7 +167,7 @@ func (e *explorer) compare(t *testing.T, plans []faultlog.Plan) string {
 	case got.err != nil:
 		text = fmt.Sprintf("it then fails: %v", got.err)
 	default:
-		if text = e.want.differences(got.seen); text != "" {
+		if text = e.want.Differences(got.seen); text != "" {
 			text = "it does not come to the same end\n" + text
 		}
 	}
@@ -179,7 +179,7 @@ func (e *explorer) compare(t *testing.T, plans []faultlog.Plan) string {
 
 // ending is what became of a run.
 type ending struct {
-	seen       *observation
+	seen       *End
 	operations int // of its last life
 	calls      int
 	crashes    []string // where

@@ -15,10 +15,10 @@ import (
 	"github.com/ensue-io/ensue/process"
 )
 
-// observation is the end of a run: what its logs hold, as lines that are the same whenever the end is. Positions and
-// times are not in them, and ids only where they are given by the story or follow from those: an event that a command's handler
+// End is the end of a run: what its logs hold, as lines that are the same whenever the end is. Positions and times are
+// not in them, and ids only where they are given by the story or follow from those: an event that a command's handler
 // appends gets a new one, so events are told apart by what they say.
-type observation struct {
+type End struct {
 	lines []string
 	ids   map[string]event.ID // of commands and timeouts, by their lines
 	wrong []string            // what cannot be in any run
@@ -28,45 +28,60 @@ type observation struct {
 
 // observer makes an observation.
 type observer struct {
-	observation
+	End
 	orderFree bool
 	events    map[event.ID]string                     // what they say
 	receipts  map[event.ID]map[string]command.Receipt // of commands, by module
 	sent      map[event.ID]bool                       // commands that an instance sent
 }
 
-func (w *stage) observe(ctx context.Context, p *Program) (*observation, error) {
+func (w *stage) observe(ctx context.Context, p *Program) (*End, error) {
 	if p.failed != nil {
 		return nil, p.failed
 	}
-	o := observer{observation: observation{ids: map[string]event.ID{}}, orderFree: w.story.OrderFree,
+	end, err := readEnd(ctx, w.logs, w.story.OrderFree, p.engines)
+	if err != nil {
+		return nil, err
+	}
+	end.lines = append(end.lines, p.notes...)
+	slices.Sort(end.lines)
+	return end, nil
+}
+
+// ReadEnd reads the end of a run out of its logs, by module, and the states of the instances of those processes whose
+// engines are given. It is what CrashEverywhere compares, for tests that stop programs in other ways.
+func ReadEnd(ctx context.Context, logs map[string]eventlog.Log, engines ...*process.Engine) (*End, error) {
+	return readEnd(ctx, logs, false, engines)
+}
+
+func readEnd(ctx context.Context, logs map[string]eventlog.Log, orderFree bool, engines []*process.Engine) (*End, error) {
+	o := observer{End: End{ids: map[string]event.ID{}}, orderFree: orderFree,
 		events: map[event.ID]string{}, receipts: map[event.ID]map[string]command.Receipt{}, sent: map[event.ID]bool{}}
-	modules := slices.Sorted(maps.Keys(w.logs))
+	modules := slices.Sorted(maps.Keys(logs))
 	var verified []process.Module
 	for _, m := range modules {
-		verified = append(verified, process.Module{Name: m, Log: w.logs[m]})
-		if err := o.module(ctx, m, w.logs[m]); err != nil {
-			return nil, fmt.Errorf("observe module %q: %w", m, err)
+		verified = append(verified, process.Module{Name: m, Log: logs[m]})
+		if err := o.module(ctx, m, logs[m]); err != nil {
+			return nil, fmt.Errorf("processtest: read module %q: %w", m, err)
 		}
 	}
 	for _, m := range modules {
-		descriptions, err := process.Descriptions(ctx, w.logs[m])
+		descriptions, err := process.Descriptions(ctx, logs[m])
 		if err != nil {
 			return nil, err
 		}
 		for _, d := range descriptions {
-			if err := o.process(ctx, w.logs[m], d.Process); err != nil {
-				return nil, fmt.Errorf("observe process %q: %w", d.Process, err)
+			if err := o.process(ctx, logs[m], d.Process); err != nil {
+				return nil, fmt.Errorf("processtest: read process %q: %w", d.Process, err)
 			}
 		}
 	}
-	for _, e := range p.engines {
+	for _, e := range engines {
 		if err := o.states(ctx, e); err != nil {
 			return nil, err
 		}
 	}
 	o.others()
-	o.lines = append(o.lines, p.notes...)
 	for problem, err := range process.Verify(ctx, verified, nil) {
 		if err != nil {
 			return nil, err
@@ -77,7 +92,7 @@ func (w *stage) observe(ctx context.Context, p *Program) (*observation, error) {
 	}
 	slices.Sort(o.lines)
 	slices.Sort(o.wrong)
-	return &o.observation, nil
+	return &o.End, nil
 }
 
 func (o *observer) line(format string, args ...any) string {
@@ -319,14 +334,16 @@ func (h *history) timers(r *process.Record, input string) {
 	}
 }
 
-// keepIDs forgets the ids that another run doesn't have: they are not determined.
-func (o *observation) keepIDs(other *observation) {
+// Agree makes of two ends without a crash what every run must have: ids that differ between them are not determined, and
+// forgotten; the others are compared from then on.
+func (o *End) Agree(other *End) {
 	o.settled = true
 	maps.DeleteFunc(o.ids, func(line string, id event.ID) bool { return other.ids[line] != id })
 }
 
-// differences tells what another run has in which it should not differ, for people; nothing if there is none.
-func (o *observation) differences(other *observation) string {
+// Differences tells in what another end differs from this one, and what is wrong with it by itself, a line for each;
+// nothing if there is nothing.
+func (o *End) Differences(other *End) string {
 	var b strings.Builder
 	count := map[string]int{}
 	for _, line := range o.lines {
