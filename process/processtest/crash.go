@@ -202,6 +202,7 @@ func (s *Story) live(t *testing.T, plans []faultlog.Plan, patience time.Duration
 	w := newStage(t, s)
 	all, cancel := context.WithTimeoutCause(t.Context(), patience, fmt.Errorf("it does not come to rest within %v", patience))
 	defer cancel()
+	var crashed []*End // what the lives before left
 	for _, plan := range plans {
 		life := plan.Begin()
 		ctx, release := life.Context(all)
@@ -209,13 +210,22 @@ func (s *Story) live(t *testing.T, plans []faultlog.Plan, patience time.Duration
 		err := s.Run(ctx, p)
 		release()
 		end.operations, end.calls = life.Operations(), life.Calls()
-		op, crashed := life.Crashed()
+		op, dead := life.Crashed()
 		switch {
-		case crashed && plan.Most > 0 && life.Calls() > plan.Most:
+		case dead && plan.Most > 0 && life.Calls() > plan.Most:
 			end.err = fmt.Errorf("it does not come to rest: after %d calls of logs it goes on with %s of %s: %s", plan.Most, op.Kind, op.Where, op.What)
 			return end
-		case crashed:
+		case dead:
 			end.crashes = append(end.crashes, fmt.Sprintf("%v %v", plan.When, op))
+			left, err := readEnd(all, w.logs, false, nil)
+			if err == nil && len(left.wrong) > 0 {
+				err = fmt.Errorf("what the crash left contradicts itself:\n\t%s", strings.Join(left.wrong, "\n\t"))
+			}
+			if err != nil {
+				end.err = err
+				return end
+			}
+			crashed = append(crashed, left)
 			continue
 		case err != nil:
 			end.err = err
@@ -225,7 +235,11 @@ func (s *Story) live(t *testing.T, plans []faultlog.Plan, patience time.Duration
 			return end
 		}
 		life.Retire()
-		end.seen, end.err = w.observe(t.Context(), p)
+		if end.seen, end.err = w.observe(all, p); end.err == nil {
+			for _, left := range crashed {
+				end.seen.early(left)
+			}
+		}
 		return end
 	}
 	end.err = errors.New("its last life crashes as well")

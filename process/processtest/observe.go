@@ -24,15 +24,16 @@ type End struct {
 	wrong []string            // what cannot be in any run
 
 	settled bool // ids is of those that are the same in every run
+
+	receipts map[event.ID]map[string]command.Receipt // of commands, by module
+	sent     map[event.ID]string                     // commands that instances sent, and who did
 }
 
 // observer makes an observation.
 type observer struct {
 	End
 	orderFree bool
-	events    map[event.ID]string                     // what they say
-	receipts  map[event.ID]map[string]command.Receipt // of commands, by module
-	sent      map[event.ID]bool                       // commands that an instance sent
+	events    map[event.ID]string // what they say
 }
 
 func (w *stage) observe(ctx context.Context, p *Program) (*End, error) {
@@ -55,8 +56,8 @@ func ReadEnd(ctx context.Context, logs map[string]eventlog.Log, engines ...*proc
 }
 
 func readEnd(ctx context.Context, logs map[string]eventlog.Log, orderFree bool, engines []*process.Engine) (*End, error) {
-	o := observer{End: End{ids: map[string]event.ID{}}, orderFree: orderFree,
-		events: map[event.ID]string{}, receipts: map[event.ID]map[string]command.Receipt{}, sent: map[event.ID]bool{}}
+	o := observer{End: End{ids: map[string]event.ID{}, receipts: map[event.ID]map[string]command.Receipt{}, sent: map[event.ID]string{}},
+		orderFree: orderFree, events: map[event.ID]string{}}
 	modules := slices.Sorted(maps.Keys(logs))
 	var verified []process.Module
 	for _, m := range modules {
@@ -93,6 +94,16 @@ func readEnd(ctx context.Context, logs map[string]eventlog.Log, orderFree bool, 
 	slices.Sort(o.lines)
 	slices.Sort(o.wrong)
 	return &o.End, nil
+}
+
+// early tells which commands had an effect at a crash, while no step that sent them was committed: nothing leaves before
+// that (G6).
+func (o *End) early(atCrash *End) {
+	for id := range atCrash.receipts {
+		if who := o.sent[id]; who != "" && atCrash.sent[id] == "" {
+			o.wrong = append(o.wrong, fmt.Sprintf("at the crash there was an effect before its step was committed: %s", who))
+		}
+	}
 }
 
 func (o *observer) line(format string, args ...any) string {
@@ -235,7 +246,7 @@ func (o *observer) states(ctx context.Context, e *process.Engine) error {
 // others observes the receipts of commands that no history has: those from outside, and those of documents.
 func (o *observer) others() {
 	for id, receipts := range o.receipts {
-		if !o.sent[id] {
+		if o.sent[id] == "" {
 			for module, r := range receipts {
 				o.line("a command at %s: %s", module, outcome(r.Outcome))
 			}
@@ -279,7 +290,7 @@ func (h *history) step(r *process.Record) {
 	h.line("%s, %s: %s", h.who, place, input)
 	h.timers(r, input)
 	for n, s := range r.Sent {
-		h.sent[s.ID] = true
+		h.sent[s.ID] = fmt.Sprintf("%s sends %s %s", h.who, s.Type, s.Data)
 		got := "no outcome"
 		for module, receipt := range h.receipts[s.ID] {
 			if module != s.Module {
