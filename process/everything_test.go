@@ -143,7 +143,7 @@ func everything() process.Definition {
 				do.Emit(TripClosed{Trip: do.Instance(), How: "travelled"})
 			}
 		}),
-	)
+	).Otherwise(process.Ignore)
 }
 
 // everythingParts is the application around it.

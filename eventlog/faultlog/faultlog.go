@@ -25,6 +25,7 @@ var ErrCrashed = errors.New("faultlog: the program has crashed")
 // Moment says on which side of an operation a program crashes.
 type Moment uint8
 
+// The two sides of an operation.
 const (
 	Before Moment = iota // the operation doesn't happen
 	After                // it has happened, and the program doesn't hear of it

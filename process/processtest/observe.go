@@ -203,7 +203,7 @@ func (o *observer) instance(ctx context.Context, home process.Home, key string) 
 		}
 		h.step(&step.Record)
 	}
-	o.line("%s is %v after %d inputs and %d commands", h.who, i.Status, i.Steps, i.Sent)
+	o.line("%s is %v %s after %d inputs and %d commands", h.who, i.Status, i.Phase, i.Steps, i.Sent)
 	for _, t := range i.Timers {
 		o.line("%s has the timeout %s to come", h.who, t.Name)
 	}
@@ -277,8 +277,14 @@ func (h *history) step(r *process.Record) {
 	if h.done[r.Input.ID] {
 		h.wrong = append(h.wrong, fmt.Sprintf("%s takes %s %s twice", h.who, r.Input.Type, r.Input.ID))
 	}
-	h.done[r.Input.ID] = true
+	h.done[r.Input.ID] = !r.Deferred
 	input, source := h.input(&r.Input)
+	switch {
+	case r.Deferred:
+		input += ", deferred"
+	case r.Resumed: // it has had its place in the source's order
+		source = "what was deferred of " + source
+	}
 	h.sources[source]++
 	place := fmt.Sprintf("input %d from %s", h.sources[source], source)
 	if h.orderFree {
