@@ -58,6 +58,12 @@ type Options struct {
 	Now       func() time.Time          // the clock; default time.Now, and for timeouts that of the store, if it has one of its own
 	Logger    *slog.Logger              // default slog.Default()
 	MustExist bool                      // fail where a log does not exist, instead of making it
+	Worker    event.ID                  // identity of this program among those that share a process, for one that goes on at once where it stopped; never give it to two at a time. Default: a new one
+
+	// Logs, if set, returns the log of each module, which the caller has opened and closes: addresses are not looked at then.
+	Logs func(module string) eventlog.Log
+	// Commands, if set, wraps what takes the commands of processes to their modules: to measure, or to crash in a test.
+	Commands func(process.Commands) process.Commands
 }
 
 func (Options) part() {}
@@ -195,7 +201,7 @@ func (a *App) openModule(ctx context.Context, address string, m Module) (*OpenMo
 	if err != nil {
 		return nil, err
 	}
-	log, err := a.stores.log(ctx, address, m.Name, &a.options)
+	log, err := a.openLog(ctx, address, m.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -214,7 +220,22 @@ func (a *App) openModule(ctx context.Context, address string, m Module) (*OpenMo
 	return &OpenModule{declared: m, log: log, types: types, module: module, bus: bus, ticks: ticks}, nil
 }
 
+func (a *App) openLog(ctx context.Context, address, module string) (eventlog.Log, error) {
+	if a.options.Logs == nil {
+		return a.stores.log(ctx, address, module, &a.options)
+	}
+	log := a.options.Logs(module)
+	if log == nil {
+		return nil, errors.New("Options.Logs has no log for it")
+	}
+	return log, nil
+}
+
 func (a *App) openProcesses() error {
+	commands := process.Commands((*receivers)(a))
+	if a.options.Commands != nil {
+		commands = a.options.Commands(commands)
+	}
 	modules := make([]process.Module, len(a.modules))
 	var written []string
 	for n, m := range a.modules {
@@ -231,9 +252,9 @@ func (a *App) openProcesses() error {
 				continue
 			}
 			o := a.options.Processes[d.Name()]
-			engine, err := process.NewEngine(process.Config{Definition: d, Home: m.declared.Name, Modules: modules, Commands: (*receivers)(a),
+			engine, err := process.NewEngine(process.Config{Definition: d, Home: m.declared.Name, Modules: modules, Commands: commands,
 				Store: o.Store, Replay: a.options.Replay, Written: written, Carried: a.options.Carried, Partitions: o.Partitions, Batch: o.Batch,
-				Workers: o.Workers, Cache: o.Cache, Retry: o.Retry, Lease: consumer.LeaseOptions{TTL: a.options.Lease, Logger: a.options.Logger},
+				Workers: o.Workers, Cache: o.Cache, Retry: o.Retry, Lease: consumer.LeaseOptions{TTL: a.options.Lease, Logger: a.options.Logger, Worker: a.options.Worker},
 				Now: a.clock, Logger: a.options.Logger})
 			if err != nil {
 				errs = append(errs, err)

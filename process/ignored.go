@@ -44,9 +44,11 @@ func eachIgnored(ctx context.Context, log eventlog.Log, process string, do func(
 		if err == nil {
 			err = json.Unmarshal(e.Value, &c)
 		}
-		parts := eventlog.SplitKey(e.Key)
-		if k.rule, k.partition = parts[2], -1; err == nil && len(parts) > 3 { // before workers shared partitions there was one count
-			_, err = fmt.Sscanf(parts[3], "%d", &k.partition)
+		if err == nil {
+			parts := eventlog.SplitKey(e.Key)                       // the prefix is of two, so there is a third
+			if k.rule, k.partition = parts[2], -1; len(parts) > 3 { // before workers shared partitions there was one count
+				_, err = fmt.Sscanf(parts[3], "%d", &k.partition)
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("process: ignored inputs of %q: %w", process, err)

@@ -36,6 +36,8 @@ const (
 
 	codeUnique     = codeConstraint | 8<<8
 	codePrimaryKey = codeConstraint | 6<<8
+
+	codeReadOnlyRollback = codeReadOnly | 3<<8
 )
 
 // code returns the result code of an error of SQLite's, and its first byte; 0 for other errors.

@@ -175,6 +175,12 @@ func inspect(ctx context.Context, path string, o Options, known int) (isNew bool
 	}
 	defer func() { err = errors.Join(err, c.close()) }()
 	err = checkVersion(c, path, known, false)
+	if extended, _ := code(err); extended == codeReadOnlyRollback && !o.ReadOnly {
+		if err := rollBack(ctx, path); err != nil {
+			return false, err
+		}
+		return inspect(ctx, path, o, known)
+	}
 	if _, primary := code(err); primary == codeCorrupt {
 		return false, corrupt(fmt.Sprintf("is cut off or damaged: %v; restore it from a backup", err))
 	}
@@ -189,6 +195,17 @@ func inspect(ctx context.Context, path string, o Options, known int) (isNew bool
 		err = corrupt(fmt.Sprintf("is cut off: %d bytes of %d are there; restore it from a backup", info.Size(), want))
 	}
 	return false, err
+}
+
+// rollBack takes back what a program left half done that was killed inside a transaction while it made the file, before
+// that was in WAL mode. A connection that may not write cannot even read such a file.
+func rollBack(ctx context.Context, path string) error {
+	c, err := connect(ctx, dsn(path, "mode=rw", "busy_timeout(5000)", "query_only(1)"))
+	if err != nil {
+		return err
+	}
+	_, err = one(c, `PRAGMA user_version`)
+	return errors.Join(err, c.close())
 }
 
 // readOnlyMode returns how to open a file without writing to it. SQLite wants to make files beside one in WAL mode, also

@@ -35,16 +35,16 @@ var layers = [][]string{
 	{"command", "tick"},
 	{"aggregate"},
 	{"consumer"},
-	{"eventlog/logtest"},
+	{"eventlog/logtest", "eventlog/faultlog"},
 	{"eventlog/sqlitelog", "eventlog/pglog", "eventlog/memlog"},
 	{"eventlog"},
 	{"event", "calendar"},
 }
 
 // mayUseSQL has the packages that may know database/sql: the log's contract, which names a caller's transaction; the
-// logs that are kept in SQL; the front door. To all others a store is an interface. Examples and benchmarks are users,
+// logs that are kept in SQL, and what wraps them; the front door. To all others a store is an interface. Examples and benchmarks are users,
 // and use what they like.
-var mayUseSQL = []string{".", "eventlog", "eventlog/logtest", "eventlog/sqlitelog", "eventlog/pglog", "examples/...", "bench/..."}
+var mayUseSQL = []string{".", "eventlog", "eventlog/logtest", "eventlog/faultlog", "eventlog/sqlitelog", "eventlog/pglog", "examples/...", "bench/..."}
 
 // mayUsePgx has the packages that may know pgx: the log that is kept in PostgreSQL, the servers that tests start, and users.
 var mayUsePgx = []string{"eventlog/pglog", testServer, "cmd/ensue/...", "examples/...", "bench/..."}
