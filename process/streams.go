@@ -163,12 +163,18 @@ func encodeRecord(r *Record, linked bool) (event.Event, error) {
 type RecordedStep struct {
 	Record
 	Version event.Version
+	emitted []event.Event // where the historian was asked for them
 }
 
 // History returns the steps of an instance in order. It needs nothing but the log, and decodes no payload.
 func History(ctx context.Context, home Home, key string) iter.Seq2[RecordedStep, error] {
+	return recordedSteps(ctx, home, key, false)
+}
+
+// recordedSteps is History, with what was emitted if that is asked for.
+func recordedSteps(ctx context.Context, home Home, key string, emitted bool) iter.Seq2[RecordedStep, error] {
 	return func(yield func(RecordedStep, error) bool) {
-		h := historian{home: home}
+		h := historian{home: home, keep: emitted}
 		for rec, err := range home.Log.ReadStream(ctx, home.Stream(key), eventlog.StreamQuery{System: true}) {
 			if err != nil {
 				yield(RecordedStep{}, fmt.Errorf("process: history of %s: %w", home.Stream(key), err))
@@ -195,9 +201,11 @@ func History(ctx context.Context, home Home, key string) iter.Seq2[RecordedStep,
 
 // historian makes steps out of what stands in an instance's stream.
 type historian struct {
-	home   Home
-	linked *RecordedStep // a link whose record, if there is one, comes next
-	steps  [2]RecordedStep
+	home    Home
+	linked  *RecordedStep // a link whose record, if there is one, comes next
+	steps   [2]RecordedStep
+	keep    bool          // what was emitted goes with its step
+	emitted []event.Event // since the last step
 }
 
 // take returns the steps, at most two, that are known to be whole with this record.
@@ -209,9 +217,13 @@ func (h *historian) take(rec event.Recorded) ([]RecordedStep, error) {
 		return steps, nil
 	}
 	if rec.Type != RecordType {
+		if h.keep {
+			h.emitted = append(h.emitted, rec.Event)
+		}
 		return nil, nil // emitted; its record follows
 	}
-	step := RecordedStep{Version: rec.Version}
+	step := RecordedStep{Version: rec.Version, emitted: h.emitted}
+	h.emitted = nil
 	place := func() string { return fmt.Sprintf("%s version %d", rec.Stream, rec.Version) }
 	if err := json.Unmarshal(rec.Data, &step.Record); err != nil {
 		return nil, &eventlog.CorruptError{Address: place(), Reason: "step record: " + err.Error()}
