@@ -158,6 +158,13 @@ b, step 3, 10:30 noted
   - command ship to stock {"ID":"b"}
   - state {"Reserved":true,"Cents":0,"Notes":1,"Inputs":null,"Trouble":null}
   + state {"Reserved":true,"Cents":0,"Notes":0,"Inputs":null,"Trouble":null}`},
+		"a longer timeout, whose recorded firing is left out": {hour, terms{wait: 2 * time.Hour}, process.Completed, `
+1 of 1
+b, step 1, 10:00 order-placed
+  - timeout pay-due due 11:00 {}
+  + timeout pay-due due 12:00 {}
+  it is completed, and would be running
+  note: the timeout is left out: the candidate had not set it for that instant`},
 		"only the state": {hour, terms{wait: time.Hour, cents: 1}, 0, `
 1 of 3
 a
