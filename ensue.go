@@ -96,8 +96,13 @@ type OpenModule struct {
 // (one that exists, or ends in "/") with a file for each; "postgres://…" for a PostgreSQL database, whose schema "ensue", or
 // the one named by ?schema=, then holds all modules; or "memory:" for logs that end with the program. A module may name an
 // address of its own.
-func Open(ctx context.Context, address string, parts ...Part) (_ *App, err error) {
-	app := &App{names: map[string]*process.Engine{}, stores: stores{open: map[string]store{}}}
+func Open(ctx context.Context, address string, parts ...Part) (*App, error) {
+	return open(ctx, address, false, parts...)
+}
+
+// open is Open; only to look, nothing is made or written, and the application cannot be run.
+func open(ctx context.Context, address string, look bool, parts ...Part) (_ *App, err error) {
+	app := &App{names: map[string]*process.Engine{}, stores: stores{open: map[string]store{}, look: look}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, app.Close())
@@ -136,6 +141,9 @@ func Open(ctx context.Context, address string, parts ...Part) (_ *App, err error
 	}
 	if err := app.openProcesses(); err != nil {
 		return nil, fmt.Errorf("ensue: %w", err)
+	}
+	if look {
+		return app, nil
 	}
 	for _, m := range app.modules {
 		if err := m.module.Begin(ctx); err != nil {

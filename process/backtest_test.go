@@ -165,6 +165,16 @@ b, step 1, 10:00 order-placed
   + timeout pay-due due 12:00 {}
   it is completed, and would be running
   note: the timeout is left out: the candidate had not set it for that instant`},
+		"a shorter timeout, while the recorded one was still to come": {hour, terms{wait: 20 * time.Minute}, process.Completed, `
+1 of 1
+b, step 1, 10:00 order-placed
+  - timeout pay-due due 11:00 {}
+  + timeout pay-due due 10:20 {}
+  note: timeout "pay-due", due 10:20, is not recorded; it fires virtually
+  note: the noted is left out: the candidate's instance is completed
+  note: the timeout is left out: the candidate had not set it for that instant
+  - state {"Reserved":true,"Cents":0,"Notes":1,"Inputs":null,"Trouble":null}
+  + state {"Reserved":true,"Cents":0,"Notes":0,"Inputs":null,"Trouble":null}`},
 		"only the state": {hour, terms{wait: time.Hour, cents: 1}, 0, `
 1 of 3
 a

@@ -185,6 +185,18 @@ func orDefault(n, otherwise int) int {
 // Home returns where the process keeps its instances.
 func (e *Engine) Home() Home { return e.home }
 
+// Instance reads an instance as it is kept, with its state; the engine need not run. ErrNoInstance where there is none.
+func (e *Engine) Instance(ctx context.Context, key string) (*Instance, error) {
+	loaded, err := e.cfg.Store.Load(ctx, e.home, []string{key})
+	if err != nil {
+		return nil, err
+	}
+	if len(loaded) != 1 || loaded[0] == nil {
+		return nil, fmt.Errorf("%w: %s", ErrNoInstance, e.home.Stream(key))
+	}
+	return loaded[0], nil
+}
+
 // Stats returns what the engine did so far.
 func (e *Engine) Stats() Stats {
 	e.mu.Lock()

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -109,7 +109,7 @@ func (p *program) open(ctx context.Context, address string) (_ *opened, err erro
 			o.close()
 		}
 	}()
-	if isDatabase(address) {
+	if IsDatabase(address) {
 		database, err := pglog.Open(ctx, address, pglog.Options{ReadOnly: true, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			return nil, err
@@ -216,8 +216,8 @@ func (d databaseStore) verify(ctx context.Context) iter.Seq2[process.Problem, er
 	}
 }
 
-// isDatabase tells whether an address is one of a PostgreSQL database.
-func isDatabase(address string) bool {
+// IsDatabase tells whether an address is one of a PostgreSQL database.
+func IsDatabase(address string) bool {
 	return strings.HasPrefix(address, "postgres://") || strings.HasPrefix(address, "postgresql://")
 }
 

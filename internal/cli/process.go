@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -19,7 +19,7 @@ import (
 func (p *program) processCommand() *cobra.Command {
 	return p.group("process", "Look at processes, and explain what their instances do",
 		"  ensue process ls orders.db\n  ensue process ls orders.db --held\n  ensue process explain orders.db order-process 4711",
-		p.processList(), p.processShow(), p.processExplain())
+		append([]*cobra.Command{p.processList(), p.processShow(), p.processExplain()}, p.appProcessCommands()...)...)
 }
 
 // processView is a process as it is listed.
