@@ -139,7 +139,7 @@ func open(ctx context.Context, address string, look bool, parts ...Part) (_ *App
 		}
 		app.modules = append(app.modules, opened)
 	}
-	if err := app.openProcesses(); err != nil {
+	if err := app.openProcesses(ctx); err != nil {
 		return nil, fmt.Errorf("ensue: %w", err)
 	}
 	if look {
@@ -212,7 +212,7 @@ func (a *App) openModule(ctx context.Context, address string, m Module) (*OpenMo
 	return &OpenModule{declared: m, log: log, types: types, module: module, bus: bus}, nil
 }
 
-func (a *App) openProcesses() error {
+func (a *App) openProcesses(ctx context.Context) error {
 	modules := make([]process.Module, len(a.modules))
 	var written []string
 	for n, m := range a.modules {
@@ -224,13 +224,18 @@ func (a *App) openProcesses() error {
 	var errs []error
 	for _, m := range a.modules {
 		for _, d := range m.declared.Processes {
+			stored, err := process.StoredName(ctx, m.log, d)
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
 			if a.names[d.Name()] != nil {
 				errs = append(errs, fmt.Errorf("two processes are named %q", d.Name()))
 				continue
 			}
 			o := a.options.Processes[d.Name()]
 			engine, err := process.NewEngine(process.Config{Definition: d, Home: m.declared.Name, Modules: modules, Commands: (*receivers)(a),
-				Store: o.Store, Replay: a.options.Replay, Written: written, Carried: a.options.Carried, Partitions: o.Partitions, Batch: o.Batch,
+				Stored: stored, Store: o.Store, Replay: a.options.Replay, Written: written, Carried: a.options.Carried, Partitions: o.Partitions, Batch: o.Batch,
 				Workers: o.Workers, Cache: o.Cache, Retry: o.Retry, Lease: consumer.LeaseOptions{TTL: a.options.Lease, Logger: a.options.Logger},
 				Now: a.clock, Logger: a.options.Logger})
 			if err != nil {
@@ -262,8 +267,20 @@ func (a *App) Module(name string) *OpenModule {
 	return nil
 }
 
-// Process returns the engine of a process; nil where the application has none of that name.
-func (a *App) Process(name string) *process.Engine { return a.names[name] }
+// Process returns the engine of a process, by its name or one that it had; nil where the application has none of that name.
+func (a *App) Process(name string) *process.Engine {
+	if e := a.names[name]; e != nil {
+		return e
+	}
+	for _, m := range a.modules {
+		for _, d := range m.declared.Processes {
+			if slices.Contains(d.Names(), name) {
+				return a.names[d.Name()]
+			}
+		}
+	}
+	return nil
+}
 
 // Name returns the module's name.
 func (m *OpenModule) Name() string { return m.declared.Name }
@@ -383,6 +400,15 @@ func (r *receivers) Encode(module string, cmd any) (target, name string, data []
 	}
 	e, err := m.bus.Encode(cmd)
 	return m.declared.Name, e.Type, e.Data, err
+}
+
+// FormerNames implements process.FormerNames.
+func (r *receivers) FormerNames(goType reflect.Type) []string {
+	m, err := (*App)(r).receiver("", goType)
+	if err != nil {
+		return nil
+	}
+	return m.bus.FormerNames(goType)
 }
 
 func (r *receivers) Dispatch(ctx context.Context, module string, c command.Envelope, first bool) (command.Outcome, error) {

@@ -33,7 +33,7 @@ func menus(version string) []ensue.Part {
 				do.Send(ConfirmOrder(in.Event))
 				do.Complete()
 			},
-		})
+		}).Otherwise(process.Ignore)
 	}
 	return []ensue.Part{ensue.Options{Logger: quiet()}, ensue.Module{Name: "orders",
 		Events: []event.Type{event.Named[OrderConfirmed]("order-confirmed"), event.Named[CustomerConfirmedMenu]("customer-confirmed-menu"),

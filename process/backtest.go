@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"reflect"
 
 	"github.com/ensue-io/ensue/eventlog"
 )
@@ -43,11 +42,12 @@ func Backtest(ctx context.Context, o BacktestOptions) (Report, error) {
 	if !b.compares {
 		b.def = b.e.home.def
 	}
-	if err := b.def.Check(); err != nil {
+	candidate, err := b.def.ready()
+	if err != nil {
 		return Report{}, err
 	}
-	var err error
-	if b.router, err = newRouter(b.def, b.e.router.types, b.e.commandName); err != nil {
+	b.def = &candidate
+	if b.router, err = newRouter(b.def, b.e.router.types, commandNames(b.e.cfg.Commands)); err != nil {
 		return Report{}, err
 	}
 	r := Report{Process: b.e.home.name, Differences: []InstanceDifference{}}
@@ -77,12 +77,6 @@ func Backtest(ctx context.Context, o BacktestOptions) (Report, error) {
 		}
 	}
 	return r, nil
-}
-
-// commandName returns the stable name of a command's type.
-func (e *Engine) commandName(t reflect.Type) (string, error) {
-	_, name, err := e.cfg.Commands.Resolve("", t)
-	return name, err
 }
 
 // backtest is a candidate over what an engine's process has recorded.

@@ -168,6 +168,10 @@ func differences(was, got *decided) (list []Difference) {
 	}
 	list = append(list, inOrder(DifferentCommand, commands(was.sent), commands(got.sent))...)
 	list = append(list, inOrder(DifferentEvent, events(was.emitted), events(got.emitted))...)
+	for _, side := range []*decided{was, got} { // what bounds a deferred input is no decision
+		side.set = slices.DeleteFunc(slices.Clone(side.set), func(t Timer) bool { return t.Type == deferredTimeout })
+		side.cancelled = slices.DeleteFunc(slices.Clone(side.cancelled), func(name string) bool { return strings.HasPrefix(name, deferredTimeout) })
+	}
 	if !was.completed || !got.completed { // where one completes, its timeouts are gone: the completion says it
 		list = append(list, timeouts(was.set, got.set)...)
 	}

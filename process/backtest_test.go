@@ -1,6 +1,7 @@
 package process_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,6 +19,7 @@ import (
 
 // terms are what two versions of the process of these tests may differ in.
 type terms struct {
+	name    string        // of the process; order, if it has none
 	wait    time.Duration // until it is released
 	extra   int           // more to reserve
 	notedBy func(Noted) string
@@ -73,7 +75,7 @@ func (v terms) definition() process.Definition {
 			Evolve: func(s OrderRun, _ process.Input[Noted]) OrderRun { s.Notes++; return s },
 			React:  func(_ OrderRun, _ process.Input[Noted], s *process.Step) { do(v.noted, s) }})
 	}
-	return process.Define("order", parts...)
+	return process.Define(cmp.Or(v.name, "order"), parts...).Otherwise(process.Ignore)
 }
 
 // recorded is a world in which three orders ran by the terms: a was paid after half an hour and noted after three, b was

@@ -46,9 +46,16 @@ func (t *trial) step(s *RecordedStep) {
 	if !t.failed {
 		t.fireVirtual(s.Input.Time)
 	}
+	for !t.failed && !s.Resumed { // what the recorded instance had not deferred, or takes up later
+		in, got, ok := t.settle(event.ID{})
+		if !ok {
+			break
+		}
+		t.compare(&in, &decided{}, &got)
+	}
 	if !t.failed {
 		in := s.Input
-		got := t.take(&in, s.Birth)
+		got := t.given(s, &in)
 		was := decided{sent: s.Sent, set: s.Set, cancelled: s.Cancelled, emitted: s.emitted, completed: s.Completed}
 		t.compare(&in, &was, &got)
 	}
@@ -58,6 +65,17 @@ func (t *trial) step(s *RecordedStep) {
 		t.blind = true
 		t.note("the recorded state cannot be read: %v", err)
 	}
+}
+
+// given gives the candidate the input of a recorded step.
+func (t *trial) given(s *RecordedStep, in *Taken) decided {
+	if !s.Resumed {
+		return t.take(in, s.Birth)
+	}
+	if _, got, ok := t.settle(in.ID); ok {
+		return got
+	}
+	return decided{left: "the candidate had not deferred it up to there"}
 }
 
 // fireVirtual lets the candidate's timeouts fire that were due by an instant and that the recorded instance did not have.
@@ -80,7 +98,7 @@ func (t *trial) fireVirtual(upTo time.Time) {
 
 func (t *trial) virtual(upTo time.Time) (first Timer, ok bool) {
 	for _, timer := range t.is.Timers {
-		if timer.Due.After(upTo) || ok && !timer.Due.Before(first.Due) {
+		if timer.Type == deferredTimeout || timer.Due.After(upTo) || ok && !timer.Due.Before(first.Due) {
 			continue
 		}
 		if same, set := t.was.timer(timer.Name); set && same.Due.Equal(timer.Due) {
@@ -98,6 +116,9 @@ func (t *trial) take(in *Taken, birth *Birth) decided {
 		return t.takeEvent(in, birth)
 	case TimeoutInput:
 		timer, set := t.is.timer(in.Name)
+		if in.Type == deferredTimeout {
+			return decided{left: "it bounds how long an input is deferred"}
+		}
 		if !set || !timer.Due.Equal(in.Time) {
 			return decided{left: "the candidate had not set it for that instant"}
 		}
@@ -108,23 +129,21 @@ func (t *trial) take(in *Taken, birth *Birth) decided {
 		if k < 0 {
 			return decided{left: "the candidate had not sent the command"}
 		}
+		in.Command = t.open[k].ID
 		t.open = slices.Delete(t.open, k, k+1)
-		if t.router.outcomes[outcomeKey{in.Kind, in.Type}] == nil {
+		if in.Kind != FailedInput && !t.is.awaits(in) && t.router.outcomes[outcomeKey{in.Kind, in.Type}] == nil {
 			return decided{left: "the candidate does not handle it"}
-		}
-		if t.is.Status == Completed {
-			return decided{left: "the candidate's instance is completed"}
 		}
 		return t.decode(in)
 	}
 }
 
 func (t *trial) decode(in *Taken) decided {
-	handlings, err := t.router.decode(in)
+	handlings, err := t.router.decodeFor(t.is, in)
 	if err != nil {
 		return decided{failed: err}
 	}
-	return t.decide(in, nil, handlings)
+	return t.offer(in, nil, handlings)
 }
 
 func (t *trial) takeEvent(in *Taken, birth *Birth) decided {
@@ -143,17 +162,63 @@ func (t *trial) takeEvent(in *Taken, birth *Birth) decided {
 		return decided{left: "the candidate does not handle it"}
 	case !slices.Contains(keys, t.is.Key):
 		return decided{left: fmt.Sprintf("the candidate locates %q by it", keys)}
-	case t.is.Status == Completed:
-		return decided{left: "the candidate's instance is completed"}
-	case t.is.Status == Running:
+	}
+	return t.offer(in, birth, handlings)
+}
+
+// offer follows the candidate's choice for an input, as the engine does.
+func (t *trial) offer(in *Taken, recorded *Birth, handlings []handling) decided {
+	policy, phase, err := t.def.fate(t.is, in, handlings)
+	switch {
+	case err != nil:
+		return decided{failed: err}
+	case policy == Handle && phase == PhaseNone:
+		return t.start(in, recorded, handlings)
+	case policy == Handle:
 		return t.decide(in, nil, handlings)
-	case slices.ContainsFunc(handlings, func(x handling) bool { return x.h.starts }):
-		return t.start(in, birth, handlings)
-	case slices.ContainsFunc(handlings, func(x handling) bool { return x.h.noInstance == Defer }):
+	case policy == Hold:
+		return decided{failed: &UnexpectedError{Phase: phase}}
+	case policy == Defer && phase == PhaseNone:
 		t.waiting = append(t.waiting, *in)
 		return decided{left: "the candidate defers it: its instance has not started"}
-	default:
+	case policy == Defer:
+		rec, err := t.def.postpone(t.is, in)
+		if err != nil {
+			return decided{failed: err}
+		}
+		t.is.note(rec)
+		return decided{left: fmt.Sprintf("the candidate defers it in phase %q", phase)}
+	case phase == PhaseNone:
 		return decided{left: "the candidate ignores it: its instance has not started"}
+	case phase == PhaseCompleted:
+		return decided{left: "the candidate's instance is completed"}
+	default:
+		return decided{left: fmt.Sprintf("the candidate ignores it in phase %q", phase)}
+	}
+}
+
+// settle takes up what the candidate deferred and whose phase has come; only the input of that id, unless it is zero.
+func (t *trial) settle(id event.ID) (in Taken, got decided, ok bool) {
+	first, facts, policy, phase, err := t.router.settling(t.is)
+	switch {
+	case err != nil && first != nil:
+		return *first, decided{failed: err}, true
+	case first == nil || !id.IsZero() && first.ID != id:
+		return in, got, false
+	}
+	in = *first
+	switch policy {
+	case Handle:
+		rec, s, err := t.def.resume(t.e, t.is, &in, facts)
+		if err != nil {
+			return in, decided{failed: err}, true
+		}
+		return in, t.took(rec, s), true
+	case Hold:
+		return in, decided{failed: &UnexpectedError{Phase: phase}}, true
+	default:
+		t.is.note(ignoring(&in, ignoredRule(t.is, phase, facts)))
+		return in, decided{left: fmt.Sprintf("the candidate ignores it in phase %q", phase)}, true
 	}
 }
 
@@ -183,6 +248,11 @@ func (t *trial) decide(in *Taken, birth *Birth, handlings []handling) decided {
 	if err != nil {
 		return decided{failed: err}
 	}
+	return t.took(rec, s)
+}
+
+// took returns what a step of the candidate decided.
+func (t *trial) took(rec *Record, s *Step) decided {
 	t.open = append(t.open, rec.Sent...)
 	return decided{sent: rec.Sent, set: rec.Set, cancelled: rec.Cancelled, emitted: s.emitted, completed: rec.Completed}
 }

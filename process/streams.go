@@ -47,6 +47,9 @@ func (Streams) Load(ctx context.Context, home Home, keys []string) ([]*Instance,
 		return nil, err
 	}
 	for _, i := range instances {
+		if i != nil && i.unread != nil {
+			return nil, i.unread
+		}
 		if i != nil && i.Status == New {
 			return nil, unreadable(i, &eventlog.CorruptError{Address: home.Stream(i.Key), Reason: "the instance is listed, but its stream does not start it"})
 		}
@@ -58,34 +61,28 @@ func (Streams) Load(ctx context.Context, home Home, keys []string) ([]*Instance,
 func foldStreams(home Home, records iter.Seq2[event.Recorded, error], instances map[string]*Instance) error {
 	var i *Instance
 	h := historian{home: home}
-	replay := func(steps []RecordedStep) error {
+	replay := func(steps []RecordedStep) {
 		for n := range steps {
-			if err := home.Replay(i, &steps[n].Record); err != nil {
-				return err
-			}
+			home.fold(i, &steps[n].Record)
 		}
-		return nil
 	}
 	for rec, err := range records {
 		if err != nil {
 			return fmt.Errorf("process: load instances of %q: %w", home.name, err)
 		}
 		if next := instances[rec.Stream]; next != i {
-			if err := replay(h.end()); err != nil {
-				return err
-			}
+			replay(h.end())
 			i = next
 		}
 		steps, err := h.take(rec)
 		if err != nil {
 			return unreadable(i, err)
 		}
-		if err := replay(steps); err != nil {
-			return err
-		}
+		replay(steps)
 		i.Token = uint64(rec.Version)
 	}
-	return replay(h.end())
+	replay(h.end())
+	return nil
 }
 
 // unreadable is the error of an instance whose stream is broken: it stands aside.

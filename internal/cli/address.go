@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -317,10 +318,10 @@ func (o *opened) process(ctx context.Context, name string) (kept, error) {
 	}
 	names := make([]string, len(all))
 	for i, k := range all {
-		if k.Process == name {
+		if k.Process == name || k.Name == name {
 			return k, nil
 		}
-		names[i] = k.Process
+		names[i] = cmp.Or(k.Name, k.Process)
 	}
 	if len(names) == 0 {
 		return kept{}, fmt.Errorf("there is no process %q at %s, nor any other; a process is known there once the application has run", name, o.address)
