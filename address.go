@@ -18,6 +18,7 @@ import (
 type stores struct {
 	open  map[string]store // by absolute name of the file, or by address
 	order []string
+	look  bool // they are only read
 }
 
 // store is where modules have their logs.
@@ -53,18 +54,18 @@ func (s *stores) log(ctx context.Context, address, module string, o *Options) (e
 		return memlog.Options{Now: o.Now}.New(), nil
 	case found && (scheme == "postgres" || scheme == "postgresql"):
 		return s.shared(ctx, address, module, func() (store, error) {
-			database, err := pglog.Open(ctx, address, pglog.Options{MustExist: o.MustExist, Logger: o.Logger, Poll: o.Poll})
+			database, err := pglog.Open(ctx, address, pglog.Options{ReadOnly: s.look, MustExist: o.MustExist, Logger: o.Logger, Poll: o.Poll})
 			return openDatabase{database}, err
 		})
 	case found:
 		return nil, fmt.Errorf("there is no log for addresses of the form %s://…; %s", scheme, forms)
 	}
-	path, err := sqlitePath(address, module, o.MustExist)
+	path, err := sqlitePath(address, module, o.MustExist || s.look)
 	if err != nil {
 		return nil, err
 	}
 	return s.shared(ctx, path, module, func() (store, error) {
-		file, err := sqlitelog.Open(ctx, path, sqlitelog.Options{MustExist: o.MustExist, Now: o.Now, Logger: o.Logger, Poll: o.Poll})
+		file, err := sqlitelog.Open(ctx, path, sqlitelog.Options{ReadOnly: s.look, MustExist: o.MustExist, Now: o.Now, Logger: o.Logger, Poll: o.Poll})
 		return openFile{file}, err
 	})
 }

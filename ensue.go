@@ -105,8 +105,13 @@ type OpenModule struct {
 // (one that exists, or ends in "/") with a file for each; "postgres://…" for a PostgreSQL database, whose schema "ensue", or
 // the one named by ?schema=, then holds all modules; or "memory:" for logs that end with the program. A module may name an
 // address of its own.
-func Open(ctx context.Context, address string, parts ...Part) (_ *App, err error) {
-	app := &App{names: map[string]*process.Engine{}, stores: stores{open: map[string]store{}}}
+func Open(ctx context.Context, address string, parts ...Part) (*App, error) {
+	return open(ctx, address, false, parts...)
+}
+
+// open is Open; only to look, nothing is made or written, and the application cannot be run.
+func open(ctx context.Context, address string, look bool, parts ...Part) (_ *App, err error) {
+	app := &App{names: map[string]*process.Engine{}, stores: stores{open: map[string]store{}, look: look}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, app.Close())
@@ -143,8 +148,11 @@ func Open(ctx context.Context, address string, parts ...Part) (_ *App, err error
 		}
 		app.modules = append(app.modules, opened)
 	}
-	if err := app.openProcesses(); err != nil {
+	if err := app.openProcesses(ctx); err != nil {
 		return nil, fmt.Errorf("ensue: %w", err)
+	}
+	if look {
+		return app, nil
 	}
 	for _, m := range app.modules {
 		if err := m.module.Begin(ctx); err != nil {
@@ -231,7 +239,7 @@ func (a *App) openLog(ctx context.Context, address, module string) (eventlog.Log
 	return log, nil
 }
 
-func (a *App) openProcesses() error {
+func (a *App) openProcesses(ctx context.Context) error {
 	commands := process.Commands((*receivers)(a))
 	if a.options.Commands != nil {
 		commands = a.options.Commands(commands)
@@ -247,13 +255,18 @@ func (a *App) openProcesses() error {
 	var errs []error
 	for _, m := range a.modules {
 		for _, d := range m.declared.Processes {
+			stored, err := process.StoredName(ctx, m.log, d)
+			if err != nil {
+				errs = append(errs, err)
+				continue
+			}
 			if a.names[d.Name()] != nil {
 				errs = append(errs, fmt.Errorf("two processes are named %q", d.Name()))
 				continue
 			}
 			o := a.options.Processes[d.Name()]
 			engine, err := process.NewEngine(process.Config{Definition: d, Home: m.declared.Name, Modules: modules, Commands: commands,
-				Store: o.Store, Replay: a.options.Replay, Written: written, Carried: a.options.Carried, Partitions: o.Partitions, Batch: o.Batch,
+				Stored: stored, Store: o.Store, Replay: a.options.Replay, Written: written, Carried: a.options.Carried, Partitions: o.Partitions, Batch: o.Batch,
 				Workers: o.Workers, Cache: o.Cache, Retry: o.Retry, Lease: consumer.LeaseOptions{TTL: a.options.Lease, Logger: a.options.Logger, Worker: a.options.Worker},
 				Now: a.clock, Logger: a.options.Logger})
 			if err != nil {
@@ -285,8 +298,20 @@ func (a *App) Module(name string) *OpenModule {
 	return nil
 }
 
-// Process returns the engine of a process; nil where the application has none of that name.
-func (a *App) Process(name string) *process.Engine { return a.names[name] }
+// Process returns the engine of a process, by its name or one that it had; nil where the application has none of that name.
+func (a *App) Process(name string) *process.Engine {
+	if e := a.names[name]; e != nil {
+		return e
+	}
+	for _, m := range a.modules {
+		for _, d := range m.declared.Processes {
+			if slices.Contains(d.Names(), name) {
+				return a.names[d.Name()]
+			}
+		}
+	}
+	return nil
+}
 
 // Name returns the module's name.
 func (m *OpenModule) Name() string { return m.declared.Name }
@@ -406,6 +431,15 @@ func (r *receivers) Encode(module string, cmd any) (target, name string, data []
 	}
 	e, err := m.bus.Encode(cmd)
 	return m.declared.Name, e.Type, e.Data, err
+}
+
+// FormerNames implements process.FormerNames.
+func (r *receivers) FormerNames(goType reflect.Type) []string {
+	m, err := (*App)(r).receiver("", goType)
+	if err != nil {
+		return nil
+	}
+	return m.bus.FormerNames(goType)
 }
 
 func (r *receivers) Dispatch(ctx context.Context, module string, c command.Envelope, first bool) (command.Outcome, error) {

@@ -13,7 +13,12 @@ import (
 	"github.com/ensue-io/ensue/internal/pgtest"
 )
 
-func TestMain(m *testing.M) { os.Exit(pgtest.Main(m)) }
+func TestMain(m *testing.M) {
+	if version := os.Getenv(mainVersion); version != "" { // this test program is an application that embeds the command line
+		ensue.Main(menus(version)...)
+	}
+	os.Exit(pgtest.Main(m))
+}
 
 // Modules at one address share a database, which has the schema that the address names; a module of another address is
 // elsewhere.

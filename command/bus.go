@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -112,6 +113,14 @@ func (b *Bus) Handles(goType reflect.Type) (name string, ok bool) {
 		return h.name, true
 	}
 	return "", false
+}
+
+// FormerNames returns the names that the commands of a Go type had before.
+func (b *Bus) FormerNames(goType reflect.Type) []string {
+	if h, ok := b.byGo[goType]; ok {
+		return slices.Clone(h.former)
+	}
+	return nil
 }
 
 // HandlesName tells whether the bus handles commands of that name.

@@ -33,14 +33,15 @@ func deferredName(in *Taken) string { return deferredTimeout + ":" + in.ID.Strin
 
 // settling returns the first deferred input whose phase has come, with what is to become of it; nil where there is none.
 func (r *router) settling(inst *Instance) (in *Taken, facts []handling, p Policy, phase Phase, err error) {
+	own := r.of(inst)
 	for n := range inst.Deferred {
 		in = &inst.Deferred[n]
-		facts, err = r.decode(in)
+		facts, err = own.decode(in)
 		if err == nil {
-			facts, err = r.concerning(inst.Key, in, facts)
+			facts, err = own.concerning(inst.Key, in, facts)
 		}
 		if err == nil {
-			p, phase, err = r.def.fate(inst, in, facts)
+			p, phase, err = own.def.fate(inst, in, facts)
 		}
 		if err != nil || p != Defer {
 			return in, facts, p, phase, err
@@ -56,10 +57,12 @@ func ignoring(in *Taken, rule string) *Record {
 
 // postpone keeps an input for a later phase.
 func (t *term) postpone(inst *Instance, in *Taken) error {
-	rec, err := t.cfg.Definition.postpone(inst, in)
+	own := t.router.of(inst).def
+	rec, err := own.postpone(inst, in)
 	if err != nil {
 		return err
 	}
+	own.stamp(inst, rec)
 	inst.note(rec)
 	t.taken(inst, in, rec, nil, nil)
 	return nil
@@ -120,6 +123,7 @@ func (t *term) takeUp(inst *Instance, in Taken, facts []handling, p Policy, phas
 // drop ignores a deferred input.
 func (t *term) drop(inst *Instance, in *Taken, rule string) {
 	rec := ignoring(in, rule)
+	t.router.of(inst).def.stamp(inst, rec)
 	inst.note(rec)
 	t.batch.stats.Ignored++
 	t.taken(inst, in, rec, nil, nil)
@@ -129,7 +133,7 @@ func (t *term) drop(inst *Instance, in *Taken, rule string) {
 // resume is a step on an input that was deferred.
 func (t *term) resume(inst *Instance, in *Taken, facts []handling) error {
 	had := timerNames(inst)
-	rec, s, err := t.cfg.Definition.resume(t.Engine, inst, in, facts)
+	rec, s, err := t.router.of(inst).def.resume(t.Engine, inst, in, facts)
 	if err != nil {
 		return err
 	}
@@ -145,8 +149,8 @@ func (t *term) expire(inst *Instance, fired *Taken) error {
 		return nil
 	}
 	in := inst.Deferred[k]
-	if t.cfg.Definition.deferral.Then != Ignore {
-		return t.stepError(inst.Key, fired, t.cfg.Definition.errDeferred(&in, "its phase has not come in "+t.cfg.Definition.deferral.Within.String()))
+	if own := t.router.of(inst).def; own.deferral.Then != Ignore {
+		return t.stepError(inst.Key, fired, own.errDeferred(&in, "its phase has not come in "+own.deferral.Within.String()))
 	}
 	t.drop(inst, &in, "deferred too long")
 	return nil

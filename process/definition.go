@@ -53,6 +53,7 @@ type Definition struct {
 	deferral  Deferral
 	onErr     func(Failure) Remedy // nil where the default policy decides alone
 	errs      []error
+	evolution
 }
 
 // Part is a part of a definition over the state S: On, OnTimeout, OnRejected, OnAccepted, OnFailed, or the result of React,
@@ -98,6 +99,7 @@ func (d Definition) ready() (Definition, error) {
 	if !starts && d.name != "" {
 		errs = append(errs, errors.New("no input starts an instance; set Starts on at least one On"))
 	}
+	errs = append(errs, d.checkEvolution()...)
 	if t := d.Table(); t.Holes() > 0 {
 		errs = append(errs, &PolicyError{Table: t})
 	}
@@ -186,6 +188,7 @@ type handler struct {
 	kind       Kind
 	goType     reflect.Type // of the event, the timeout or the command
 	name       string       // stable name, of timeouts
+	former     []string     // names that it had before, of timeouts
 	module     string
 	starts     bool
 	in         []Phase // where the part handles it; nil for wherever nothing else is chosen
@@ -223,8 +226,10 @@ func (h *handler) check() (errs []error) {
 		errs = append(errs, fmt.Errorf("%s: NoInstance is process.Ignore, Defer or Hold (an input that starts an instance has Starts); Completed is Ignore or Hold", h))
 	}
 	if h.kind == TimeoutInput {
-		if err := event.CheckTypeName(h.name); err != nil {
-			errs = append(errs, fmt.Errorf("timeout %v: its Name has 1 to 200 letters, digits or -._: and is not %q", h.goType, h.name))
+		for _, name := range append([]string{h.name}, h.former...) {
+			if err := event.CheckTypeName(name); err != nil {
+				errs = append(errs, fmt.Errorf("timeout %v: its Name has 1 to 200 letters, digits or -._: and is not %q", h.goType, name))
+			}
 		}
 	}
 	return errs
@@ -247,7 +252,9 @@ func (in *declared) check() (errs []error) {
 
 // Description is what is kept of a definition in its home log, so that it can be shown without the program.
 type Description struct {
-	Process    string             `json:"process"`
+	Process    string             `json:"process"`        // the name under which it is kept, which all functions here take
+	Name       string             `json:"name,omitempty"` // its name of today, where it was renamed
+	Version    int                `json:"version"`
 	Home       string             `json:"home"`
 	Sources    []string           `json:"sources"`
 	Inputs     []InputDescription `json:"inputs"`

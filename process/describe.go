@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/ensue-io/ensue/eventlog"
 )
@@ -22,6 +23,7 @@ func Descriptions(ctx context.Context, log eventlog.Log) ([]Description, error) 
 		if err := json.Unmarshal(e.Value, &d); err != nil {
 			return nil, fmt.Errorf("process: description %q: %w", e.Key, err)
 		}
+		d.Version = max(1, d.Version)
 		all = append(all, d)
 	}
 	return all, nil
@@ -42,8 +44,51 @@ func readDescription(ctx context.Context, log eventlog.Log, process string) (d D
 	return d, rev, nil
 }
 
+// StoredName returns the name under which a process is kept in its home log: the one of its names that the log has a
+// description of or, in a log that has none, the oldest. A *RenamedError means that the log has several of them, or one of
+// a process that had this name and is not declared to have been it.
+func StoredName(ctx context.Context, home eventlog.Log, d Definition) (string, error) {
+	all, err := Descriptions(ctx, home)
+	if err != nil {
+		return "", err
+	}
+	names := d.Names()
+	today := names[len(names)-1]
+	var kept []string
+	for _, known := range all {
+		if slices.Contains(names, known.Process) || known.Name == today {
+			kept = append(kept, known.Process)
+		}
+	}
+	switch {
+	case len(kept) == 0:
+		return names[0], nil
+	case len(kept) > 1 || !slices.Contains(names, kept[0]):
+		return "", &RenamedError{Process: today, Kept: kept}
+	}
+	return kept[0], nil
+}
+
+// RenamedError means that what is kept of a process does not stand under the one name that its definition leads to.
+type RenamedError struct {
+	Process string
+	Kept    []string // names under which the log has it
+}
+
+func (e *RenamedError) Error() string {
+	if len(e.Kept) == 1 {
+		return fmt.Sprintf("process %q is kept as %q in its home log; declare that name by Definition.Formerly", e.Process, e.Kept[0])
+	}
+	return fmt.Sprintf("process %q is kept under several names in its home log, %q: one of them ran before it was declared by Definition.Formerly; declare only one of them", e.Process, e.Kept)
+}
+
 // describe writes the description when it changed, and refuses another number of partitions, or another store.
 func (w *worker) describe(ctx context.Context) error {
+	if kept, err := StoredName(ctx, w.home.Log, w.cfg.Definition); err != nil {
+		return err
+	} else if kept != w.home.name {
+		return &RenamedError{Process: w.home.name, Kept: []string{kept}}
+	}
 	d := w.Describe()
 	want, err := json.Marshal(d)
 	if err != nil {
@@ -60,6 +105,9 @@ func (w *worker) describe(ctx context.Context) error {
 			}
 			if known.Store != d.Store {
 				return fmt.Errorf("%w: its instances are kept as %s, %s was asked for", ErrStore, known.Store, d.Store)
+			}
+			if known.Version > d.Version || known.Version == d.Version && known.Name != "" && d.Name == "" {
+				return nil // programs of several versions run: the newest one describes the process
 			}
 			if have, err := json.Marshal(known); err == nil && string(have) == string(want) {
 				return nil

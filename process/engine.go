@@ -52,6 +52,7 @@ type Config struct {
 	Modules    []Module // all modules of the application; their order decides between inputs of the same instant
 	Commands   Commands
 
+	Stored     string   // the name under which the process is kept, as StoredName tells; default the oldest of its names
 	Store      Store    // default Streams
 	Replay     bool     // run by the replay clock: inputs in the order and at the time that they occurred
 	Written    []string // modules whose logs the run itself writes: they don't hold the replay clock back. The home always counts as one
@@ -149,10 +150,12 @@ func NewEngine(cfg Config) (*Engine, error) {
 	if home == nil {
 		return nil, errors.Join(append(errs, fmt.Errorf("process %q: its home module %q is none of the application's", def.name, cfg.Home))...)
 	}
-	r, err := newRouter(&def, types, func(t reflect.Type) (string, error) {
-		_, name, err := cfg.Commands.Resolve("", t)
-		return name, err
-	})
+	if cfg.Stored == "" {
+		cfg.Stored = def.Names()[0]
+	}
+	def = def.kept(cfg.Stored)
+	cfg.Definition = def
+	r, err := newRouter(&def, types, commandNames(cfg.Commands))
 	if err != nil {
 		errs = append(errs, err)
 	}
@@ -192,6 +195,35 @@ func orDefault(n, otherwise int) int {
 // Home returns where the process keeps its instances.
 func (e *Engine) Home() Home { return e.home }
 
+// load loads instances, ready to take inputs. One that is not is a *StepError.
+func (e *Engine) load(ctx context.Context, keys []string) ([]*Instance, error) {
+	loaded, err := e.cfg.Store.Load(ctx, e.home, keys)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range loaded {
+		if i == nil {
+			continue
+		}
+		if err := e.home.settle(i); err != nil {
+			return nil, err
+		}
+	}
+	return loaded, nil
+}
+
+// Instance reads an instance as it is kept, with its state; the engine need not run. ErrNoInstance where there is none.
+func (e *Engine) Instance(ctx context.Context, key string) (*Instance, error) {
+	loaded, err := e.load(ctx, []string{key})
+	if err != nil {
+		return nil, err
+	}
+	if len(loaded) != 1 || loaded[0] == nil {
+		return nil, fmt.Errorf("%w: %s", ErrNoInstance, e.home.Stream(key))
+	}
+	return loaded[0], nil
+}
+
 // Stats returns what the engine did so far.
 func (e *Engine) Stats() Stats {
 	e.mu.Lock()
@@ -215,7 +247,7 @@ func (e *Engine) count(f func(*Stats)) {
 
 // Describe returns the description that Run writes into the home log.
 func (e *Engine) Describe() Description {
-	d := Description{Process: e.cfg.Definition.name, Home: e.cfg.Home, Sources: e.reads, Partitions: e.cfg.Partitions, Clock: "wall"}
+	d := Description{Process: e.cfg.Definition.name, Name: e.cfg.Definition.declared, Version: e.cfg.Definition.Version(), Home: e.cfg.Home, Sources: e.reads, Partitions: e.cfg.Partitions, Clock: "wall"}
 	if e.cfg.Replay {
 		d.Clock = "replay"
 	}
@@ -248,6 +280,28 @@ func (e *Engine) Describe() Description {
 		d.Inputs = append(d.Inputs, in)
 	}
 	return d
+}
+
+// FormerNames is what Commands implements that knows the names that commands had before. Outcomes of commands that were
+// sent under such a name are those of the command.
+type FormerNames interface {
+	// FormerNames returns the names that commands of a Go type had before, in the one module that handles them.
+	FormerNames(goType reflect.Type) []string
+}
+
+// commandNames returns the function that tells all names of a command's type, the present one first.
+func commandNames(c Commands) func(reflect.Type) ([]string, error) {
+	return func(t reflect.Type) ([]string, error) {
+		_, name, err := c.Resolve("", t)
+		if err != nil {
+			return nil, err
+		}
+		names := []string{name}
+		if f, ok := c.(FormerNames); ok {
+			names = append(names, f.FormerNames(t)...)
+		}
+		return names, nil
+	}
 }
 
 // What cannot change once a process has run.

@@ -87,6 +87,12 @@ func (h *Holding) mark(t *Taken) {
 
 // failed takes note of a failure and says what happens next: another attempt after a while, or waiting for an operator.
 func (h *Holding) failed(t *Taken, err error, now time.Time, r Retry) {
+	var newer *NewerVersionError
+	if errors.As(err, &newer) { // no failure of its own: it waits for another program, for as long as it takes
+		h.InputID, h.Input, h.Error, h.Stack = t.ID, t.describe(), bounded(err.Error(), 2000), ""
+		h.Condition, h.RetryAt = Retrying, event.Micro(now.Add(min(5*time.Second, r.Backoff.After(newerAttempts))))
+		return
+	}
 	if h.InputID != t.ID {
 		h.InputID, h.Attempts = t.ID, 0
 	}
@@ -102,6 +108,9 @@ func (h *Holding) failed(t *Taken, err error, now time.Time, r Retry) {
 	}
 	h.Condition, h.RetryAt = Retrying, event.Micro(now.Add(r.Backoff.After(h.Attempts)))
 }
+
+// newerAttempts makes the wait for a newer program the longest one of the backoff.
+const newerAttempts = 64
 
 func bounded(s string, n int) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")

@@ -53,6 +53,7 @@ type Instance struct {
 	Key          string
 	Status       Status
 	Incarnation  int        // 1 for its first life
+	Version      int        // of the definition that decided on it last; 0 of one that is new
 	State        any        // of the definition's state type
 	Marks        []Mark     // per source: inputs up to it were decided
 	Taken        []event.ID // ids of the events it took, which recognise them when a log was exported and imported
@@ -68,6 +69,9 @@ type Instance struct {
 	Started      time.Time  // instant of its first input
 	Changed      time.Time  // instant of its last input
 	Token        uint64     // the store's own: what it compares when it saves
+
+	turned json.RawMessage // State, where it was migrated and no step has recorded that
+	unread error           // why State is not what its history says
 }
 
 // Mark is a high-water mark: the highest position of a source's log that was decided for an instance.
@@ -142,6 +146,9 @@ type Record struct {
 	Completed    bool     `json:"completed,omitempty"`
 	Compensating bool     `json:"compensating,omitempty"` // the instance was given up: it undoes what it did
 	Ending       Ending   `json:"ending,omitempty"`       // of a completion
+
+	By       int             `json:"v,omitempty"`        // version of the definition that decided; 0 is that of the step before, 1 of the first
+	Migrated json.RawMessage `json:"migrated,omitempty"` // the state before the input, turned from that of an older version
 }
 
 // Birth is what a starting step notes beside.
@@ -167,7 +174,7 @@ type Sent struct {
 // plain tells whether the record says no more than that its input was taken.
 func (r *Record) plain() bool {
 	return r.Ignored == "" && !r.Deferred && !r.Resumed && r.Phase == "" && r.Birth == nil && len(r.Set) == 0 && len(r.Cancelled) == 0 && len(r.Once) == 0 &&
-		len(r.Sent) == 0 && r.Emitted == 0 && !r.Completed && !r.Compensating
+		len(r.Sent) == 0 && r.Emitted == 0 && !r.Completed && !r.Compensating && r.By == 0
 }
 
 // note brings everything but the state up to date with a step: the same way live and when history is read again.
@@ -178,6 +185,7 @@ func (i *Instance) note(r *Record) {
 			i.mark(m)
 		}
 	}
+	i.Version = max(i.Version, r.By, 1)
 	i.Steps++
 	i.Changed = r.Input.Time
 	if r.Phase != "" {
@@ -239,6 +247,7 @@ type image struct {
 	Steps        int             `json:"steps"`
 	Started      time.Time       `json:"started"`
 	Changed      time.Time       `json:"changed"`
+	Version      int             `json:"v,omitempty"` // 0 is 1
 }
 
 // Image returns the instance as one JSON document, which Home.FromImage reads. Its members status, steps, started and
@@ -248,7 +257,11 @@ func (i *Instance) Image() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("process: state of %s: %w", Stream(i.Process, i.Key), err)
 	}
-	return json.Marshal(image{Status: i.Status, Incarnation: i.Incarnation, State: state, Marks: i.Marks, Taken: i.Taken, Timers: i.Timers,
+	version := i.Version
+	if version == 1 {
+		version = 0
+	}
+	return json.Marshal(image{Version: version, Status: i.Status, Incarnation: i.Incarnation, State: state, Marks: i.Marks, Taken: i.Taken, Timers: i.Timers,
 		Deferred: i.Deferred, Phase: i.Phase, Undos: i.Undos, Compensating: i.Compensating, Ending: i.Ending, Once: i.Once, Sent: i.Sent, Steps: i.Steps, Started: i.Started, Changed: i.Changed})
 }
 
@@ -259,11 +272,16 @@ func (h Home) FromImage(key string, data []byte) (*Instance, error) {
 	if err := json.Unmarshal(data, &m); err != nil {
 		return nil, &StepError{Process: h.name, Instance: key, Input: "its image", Err: err}
 	}
-	state, err := h.def.state.decode(m.State)
+	m.Version = max(1, m.Version)
+	if known := h.def.Version(); m.Version > known {
+		return nil, &StepError{Process: h.name, Instance: key, Input: "its state", Err: &NewerVersionError{Process: h.name, Instance: key, Version: m.Version, Known: known}}
+	}
+	own, _ := h.router.folding(m.Version)
+	state, err := own.def.state.decode(m.State)
 	if err != nil {
 		return nil, &StepError{Process: h.name, Instance: key, Input: "its state", Err: err}
 	}
-	return &Instance{Process: h.Process(), Key: key, Status: m.Status, Incarnation: m.Incarnation, State: state, Marks: m.Marks, Taken: m.Taken,
+	return &Instance{Process: h.Process(), Key: key, Version: m.Version, Status: m.Status, Incarnation: m.Incarnation, State: state, Marks: m.Marks, Taken: m.Taken,
 		Timers:   m.Timers,
 		Deferred: m.Deferred, Phase: m.Phase, Undos: m.Undos, Compensating: m.Compensating, Ending: m.Ending, Once: m.Once, Sent: m.Sent, Steps: m.Steps, Started: m.Started, Changed: m.Changed}, nil
 }

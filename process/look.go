@@ -44,6 +44,6 @@ func outline(process, key string, e eventlog.Entry) (*Instance, error) {
 	if m.Incarnation == 0 {
 		return nil, nil
 	}
-	return &Instance{Process: process, Key: key, Status: m.Status, Incarnation: m.Incarnation, State: m.State, Marks: m.Marks, Taken: m.Taken,
+	return &Instance{Process: process, Key: key, Version: max(1, m.Version), Status: m.Status, Incarnation: m.Incarnation, State: m.State, Marks: m.Marks, Taken: m.Taken,
 		Timers: m.Timers, Deferred: m.Deferred, Phase: m.Phase, Undos: m.Undos, Compensating: m.Compensating, Ending: m.Ending, Once: m.Once, Sent: m.Sent, Steps: m.Steps, Started: m.Started, Changed: m.Changed}, nil
 }

@@ -82,7 +82,7 @@ func NewMachine(def Definition, o MachineOptions) (*Machine, error) {
 		o.Start = MachineStart
 	}
 	m := &Machine{def: &def, options: o, now: event.Micro(o.Start), most: restless, modules: map[string]*machineModule{}, instances: map[string]*machineInstance{}, undos: map[string]any{}}
-	m.router, err = newRouter(&def, nil, func(t reflect.Type) (string, error) { return t.String(), nil })
+	m.router, err = newRouter(&def, nil, func(t reflect.Type) ([]string, error) { return []string{t.String()}, nil })
 	if err != nil {
 		return nil, err
 	}

@@ -62,7 +62,11 @@ func (t *term) takeOutcomes(ctx context.Context) error {
 }
 
 func (t *term) takeOutcome(inst *Instance, in *Taken) error {
-	handlings, err := t.router.decodeFor(inst, in)
+	own := t.router.of(inst)
+	if in.Kind != FailedInput && !inst.awaits(in) && own.outcomes[outcomeKey{in.Kind, in.Type}] == nil {
+		return nil // only another version handles it
+	}
+	handlings, err := own.decodeFor(inst, in)
 	if err == nil {
 		err = t.offer(inst, in, handlings)
 	}
@@ -89,6 +93,5 @@ func (t *term) outcome(o settled) (Taken, bool) {
 		t.cfg.Logger.Warn("a command failed", "instance", o.instance, "command", o.sent.Type, "id", o.sent.ID, "status", o.outcome.Status, "reason", o.outcome.Reason)
 	}
 	in.ID = event.DeriveID("outcome", string(o.sent.ID[:]))
-	_, handled := t.router.outcomes[outcomeKey{in.Kind, in.Type}]
-	return in, handled || o.sent.awaited() || in.Kind == FailedInput
+	return in, t.router.awaits(in.Kind, in.Type) || o.sent.awaited() || in.Kind == FailedInput
 }

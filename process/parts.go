@@ -59,18 +59,19 @@ func (o On[S, E]) define(d *Definition, _ *S) {
 
 // OnTimeout handles a timeout that the instance set with Step.After or Step.At.
 type OnTimeout[S, T any] struct {
-	Name   string  // stable name of the timeout's type: it is stored
-	In     []Phase // as of On
-	Ignore []Phase
-	Defer  []Phase
-	Hold   []Phase
+	Name     string   // stable name of the timeout's type: it is stored
+	Formerly []string // names that it had before: timeouts that were set under them fire as this one
+	In       []Phase  // as of On
+	Ignore   []Phase
+	Defer    []Phase
+	Hold     []Phase
 
 	Evolve func(S, Input[T]) S
 	React  func(S, Input[T], *Step)
 }
 
 func (o OnTimeout[S, T]) define(d *Definition, _ *S) {
-	h := &handler{kind: TimeoutInput, goType: reflect.TypeFor[T](), name: o.Name,
+	h := &handler{kind: TimeoutInput, goType: reflect.TypeFor[T](), name: o.Name, former: o.Formerly,
 		in: o.In, ignore: o.Ignore, postpone: o.Defer, hold: o.Hold, fact: func(t *Taken) (any, error) {
 			var v T
 			if err := json.Unmarshal(t.Data, &v); err != nil {

@@ -261,7 +261,7 @@ func (t *term) takeQueued(inst *Instance, in *Taken) (taken bool, err error) {
 		t.batch.stats.Duplicates++
 		return true, nil
 	}
-	handlings, err := t.router.decodeFor(inst, in)
+	handlings, err := t.router.queued(inst, in)
 	if err != nil {
 		return false, err
 	}

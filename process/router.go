@@ -17,6 +17,7 @@ type router struct {
 	timeouts map[string]*declared       // by the type's stable name
 	outcomes map[outcomeKey]*declared
 	known    map[event.ID][]handling // of a machine, which has no types: what was deferred
+	former   []formerRouter          // of older versions, where the definition names them
 }
 
 // outcomeKey tells outcomes apart: by kind and the command's stable name.
@@ -25,24 +26,29 @@ type outcomeKey struct {
 	command string
 }
 
-// newRouter prepares the definition for the modules around it. commandName tells the stable name of a command's Go type.
-func newRouter(d *Definition, types map[string]*event.Registry, commandName func(reflect.Type) (string, error)) (*router, error) {
+// newRouter prepares the definition for the modules around it. commandNames tells the stable name of a command's Go type,
+// and those that it had before.
+func newRouter(d *Definition, types map[string]*event.Registry, commandNames func(reflect.Type) ([]string, error)) (*router, error) {
 	r := &router{def: d, types: types, timeouts: map[string]*declared{}, outcomes: map[outcomeKey]*declared{}, known: map[event.ID][]handling{}}
 	var errs []error
 	for _, in := range d.inputs {
 		switch in.kind {
 		case TimeoutInput:
-			if other := r.timeouts[in.name]; other != nil {
-				errs = append(errs, fmt.Errorf("process %q: timeouts %v and %v have the same name %q", d.name, other.goType, in.goType, in.name))
+			for _, name := range in.names() {
+				if other := r.timeouts[name]; other != nil {
+					errs = append(errs, fmt.Errorf("process %q: timeouts %v and %v have the same name %q", d.name, other.goType, in.goType, name))
+				}
+				r.timeouts[name] = in
 			}
-			r.timeouts[in.name] = in
 		case RejectedInput, AcceptedInput, FailedInput:
-			name, err := commandName(in.goType)
+			names, err := commandNames(in.goType)
 			if err != nil {
 				errs = append(errs, fmt.Errorf("process %q: %s: %w", d.name, in, err))
 				continue
 			}
-			r.outcomes[outcomeKey{in.kind, name}] = in
+			for _, name := range names {
+				r.outcomes[outcomeKey{in.kind, name}] = in
+			}
 		case EventInput:
 			if r.types == nil {
 				continue // a machine's: there are no modules
@@ -52,6 +58,7 @@ func newRouter(d *Definition, types map[string]*event.Registry, commandName func
 			}
 		}
 	}
+	errs = append(errs, r.addFormer(func(old *Definition) (*router, error) { return newRouter(old, types, commandNames) }))
 	return r, errors.Join(errs...)
 }
 
@@ -102,6 +109,19 @@ func (r *router) sources() (modules []string, names map[string][]string) {
 		for _, name := range r.types[module].Readable(in.goType) {
 			if !slices.Contains(names[module], name) {
 				names[module] = append(names[module], name)
+			}
+		}
+	}
+	for _, o := range r.pinned() {
+		also, more := o.sources()
+		for _, module := range also {
+			if !slices.Contains(modules, module) {
+				modules = append(modules, module)
+			}
+			for _, name := range more[module] {
+				if !slices.Contains(names[module], name) {
+					names[module] = append(names[module], name)
+				}
 			}
 		}
 	}

@@ -51,19 +51,20 @@ var errFinished = errors.New("process: finished")
 // that of one that vanished when its lease has run out. By the replay clock, a worker goes on until all have finished.
 //
 // Trouble of the store is retried; an error is returned only when going on would be wrong: eventlog.ErrLogRewound, a
-// closed log, ErrPartitions or ErrStore.
+// closed log, ErrPartitions, ErrStore or a *RenamedError.
 func (e *Engine) Run(ctx context.Context) error {
 	w := &worker{Engine: e, member: consumer.NewMember(e.home.Log, shareKey(e.cfg.Definition.name), e.cfg.Partitions, e.cfg.Lease)}
 	defer w.leave(ctx)
 	for failures := 0; ; {
 		began := time.Now()
 		err := w.work(ctx)
+		var renamed *RenamedError
 		switch {
 		case errors.Is(err, errFinished):
 			return nil
 		case ctx.Err() != nil:
 			return nil // whatever ended the term, the context's end asked for it
-		case errors.Is(err, eventlog.ErrLogRewound), errors.Is(err, eventlog.ErrClosed), errors.Is(err, ErrPartitions), errors.Is(err, ErrStore):
+		case errors.Is(err, eventlog.ErrLogRewound), errors.Is(err, eventlog.ErrClosed), errors.Is(err, ErrPartitions), errors.Is(err, ErrStore), errors.As(err, &renamed):
 			return fmt.Errorf("process %q stopped: %w", e.cfg.Definition.name, err)
 		}
 		if time.Since(began) > time.Minute {
@@ -229,7 +230,7 @@ func (t *term) run(ctx context.Context) error {
 		t.running.Wait()
 		t.setBusy()
 	}()
-	if err := t.load(running); err != nil {
+	if err := t.restore(running); err != nil {
 		return err
 	}
 	t.start(running)

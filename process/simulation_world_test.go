@@ -344,7 +344,7 @@ func (s *simulation) turn(w *simWorker) string {
 			return "finds no free partition"
 		}
 		t := w.w.newTerm(d)
-		if err := t.load(ctx); err != nil {
+		if err := t.restore(ctx); err != nil {
 			return "begins" + s.broken(w, err)
 		}
 		w.t, w.at, w.flights, w.later = t, map[string]eventlog.Position{}, nil, nil

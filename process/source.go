@@ -187,7 +187,7 @@ func (s *source) read(ctx context.Context, r *router, replay bool, at eventlog.P
 			p.scanned, p.ended = rec.Position, rec.Position == p.head
 		}
 		it := item{Taken: takenEvent(s.module.Name, log, rec, replay)}
-		it.handlings, it.err = r.decode(&it.Taken)
+		it.handlings, it.err = r.decodeAll(&it.Taken)
 		var newer *event.NewerSchemaError
 		if errors.As(it.err, &newer) {
 			p.blocked, p.scanned, p.ended = it.err, rec.Position-1, !replay

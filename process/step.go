@@ -118,6 +118,7 @@ func (s *Step) At(due time.Time, timeout any) {
 		s.fail(fmt.Errorf("set timeout %T: %w", timeout, err))
 		return
 	}
+	s.cancelFormer(timeout)
 	t := Timer{Name: name, Type: typ, Due: event.Micro(due), Data: data, Metadata: s.metadata()}
 	t.ID = s.id("timeout/"+name, len(s.rec.Set))
 	s.rec.Cancelled = slices.DeleteFunc(s.rec.Cancelled, func(c string) bool { return c == name })
@@ -132,6 +133,7 @@ func (s *Step) Cancel(timeout any) {
 		s.fail(fmt.Errorf("cancel timeout %T: %w", timeout, err))
 		return
 	}
+	s.cancelFormer(timeout)
 	s.rec.Set = slices.DeleteFunc(s.rec.Set, func(t Timer) bool { return t.Name == name })
 	if _, set := s.inst.timer(name); set && !slices.Contains(s.rec.Cancelled, name) {
 		s.rec.Cancelled = append(s.rec.Cancelled, name)
@@ -190,6 +192,31 @@ func (d *Definition) timeoutName(timeout any) (typ, name string, err error) {
 	return "", "", fmt.Errorf("process %q does not handle it; add process.OnTimeout[…, %T]", d.name, timeout)
 }
 
+// cancelFormer cancels a timeout that was set when its type had another name.
+func (s *Step) cancelFormer(timeout any) {
+	for _, h := range s.def.parts {
+		if h.kind != TimeoutInput || h.goType != reflect.TypeOf(timeout) {
+			continue
+		}
+		for _, name := range h.former {
+			if keyed, ok := timeout.(interface{ TimeoutKey() string }); ok {
+				name += ":" + keyed.TimeoutKey()
+			}
+			if _, set := s.inst.timer(name); set && !slices.Contains(s.rec.Cancelled, name) {
+				s.rec.Cancelled = append(s.rec.Cancelled, name)
+			}
+		}
+	}
+}
+
+// stamp notes the definition's version in a step's record, where it is not the one before, and the state that was migrated.
+func (d *Definition) stamp(inst *Instance, rec *Record) {
+	if d.Version() != max(1, inst.Version) {
+		rec.By = d.Version()
+	}
+	rec.Migrated, inst.turned = inst.turned, nil
+}
+
 // StepError is the failure of a step: an error of its effects, or a panic of Evolve or React.
 type StepError struct {
 	Process, Instance string
@@ -230,6 +257,7 @@ func (d *Definition) compute(w world, inst *Instance, t *Taken, rec *Record, han
 			err = &StepError{Process: d.name, Instance: inst.Key, Input: t.describe(), Err: fmt.Errorf("panic: %v", p), Stack: string(debug.Stack())}
 		}
 	}()
+	d.stamp(inst, rec)
 	s = &Step{def: d, world: w, inst: inst, input: t, rec: rec}
 	phase, err := d.phase(inst)
 	s.fail(err)

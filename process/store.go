@@ -81,8 +81,8 @@ func OpenHome(ctx context.Context, log eventlog.Log, process string) (Home, erro
 		return Home{}, err
 	}
 	for _, d := range descriptions {
-		if d.Process == process {
-			return Home{Log: log, name: process, module: d.Home, replay: d.Clock == "replay"}, nil
+		if d.Process == process || d.Name == process {
+			return Home{Log: log, name: d.Process, module: d.Home, replay: d.Clock == "replay"}, nil
 		}
 	}
 	return Home{}, fmt.Errorf("%w: %q", ErrNoProcess, process)
@@ -104,14 +104,51 @@ func (h Home) NewInstance(key string) *Instance {
 
 // Replay brings the instance up to date with a step of its history. It evolves state and emits nothing (G13).
 func (h Home) Replay(i *Instance, r *Record) error {
-	handlings, err := h.router.decode(&r.Input)
-	if err == nil {
-		handlings, err = h.router.concerning(i.Key, &r.Input, handlings)
-	}
-	if err != nil && r.Ignored == "" && !r.Deferred && !errors.Is(err, errUnhandled) {
+	fail := func(err error) error {
 		return &StepError{Process: h.name, Instance: i.Key, Input: "its history: " + r.Input.describe(), Err: err}
 	}
-	return h.def.evolve(i, r, handlings)
+	version := max(1, i.Version, r.By)
+	if known := h.def.Version(); version > known {
+		return fail(&NewerVersionError{Process: h.name, Instance: i.Key, Version: version, Known: known})
+	}
+	own, err := h.turnTo(i, r, version)
+	if err != nil {
+		return fail(err)
+	}
+	handlings, err := own.decode(&r.Input)
+	if err == nil {
+		handlings, err = own.concerning(i.Key, &r.Input, handlings)
+	}
+	if err != nil && r.Ignored == "" && !r.Deferred && !errors.Is(err, errUnhandled) {
+		return fail(err)
+	}
+	return own.def.evolve(i, r, handlings)
+}
+
+// turnTo gives an instance the state that a version's step began with, and returns what evolves it.
+func (h Home) turnTo(i *Instance, r *Record, version int) (own *router, err error) {
+	own, _ = h.router.folding(version)
+	switch _, turn := h.router.folding(i.Version); {
+	case i.Status == New && len(h.router.former) > 0:
+		i.State = own.def.state.zero()
+	case r.Migrated != nil:
+		i.State, err = own.def.state.decode(r.Migrated)
+	case turn != nil && i.Version != version: // a version in between read the history again
+		i.State, err = turned(turn, i.State)
+	}
+	return own, err
+}
+
+// fold is Replay for a history of which a later step may have all that is needed: one that the state was migrated with.
+// What failed before it does not matter.
+func (h Home) fold(i *Instance, r *Record) {
+	if i.unread != nil && r.Migrated == nil {
+		i.note(r)
+		return
+	}
+	if i.unread = h.Replay(i, r); i.unread != nil {
+		i.note(r)
+	}
 }
 
 // taken returns the input that an event of the home log is.

@@ -47,6 +47,9 @@ func (Streams) Load(ctx context.Context, home Home, keys []string) ([]*Instance,
 		return nil, err
 	}
 	for _, i := range instances {
+		if i != nil && i.unread != nil {
+			return nil, i.unread
+		}
 		if i != nil && i.Status == New {
 			return nil, unreadable(i, &eventlog.CorruptError{Address: home.Stream(i.Key), Reason: "the instance is listed, but its stream does not start it"})
 		}
@@ -58,34 +61,28 @@ func (Streams) Load(ctx context.Context, home Home, keys []string) ([]*Instance,
 func foldStreams(home Home, records iter.Seq2[event.Recorded, error], instances map[string]*Instance) error {
 	var i *Instance
 	h := historian{home: home}
-	replay := func(steps []RecordedStep) error {
+	replay := func(steps []RecordedStep) {
 		for n := range steps {
-			if err := home.Replay(i, &steps[n].Record); err != nil {
-				return err
-			}
+			home.fold(i, &steps[n].Record)
 		}
-		return nil
 	}
 	for rec, err := range records {
 		if err != nil {
 			return fmt.Errorf("process: load instances of %q: %w", home.name, err)
 		}
 		if next := instances[rec.Stream]; next != i {
-			if err := replay(h.end()); err != nil {
-				return err
-			}
+			replay(h.end())
 			i = next
 		}
 		steps, err := h.take(rec)
 		if err != nil {
 			return unreadable(i, err)
 		}
-		if err := replay(steps); err != nil {
-			return err
-		}
+		replay(steps)
 		i.Token = uint64(rec.Version)
 	}
-	return replay(h.end())
+	replay(h.end())
+	return nil
 }
 
 // unreadable is the error of an instance whose stream is broken: it stands aside.
@@ -163,12 +160,18 @@ func encodeRecord(r *Record, linked bool) (event.Event, error) {
 type RecordedStep struct {
 	Record
 	Version event.Version
+	emitted []event.Event // where the historian was asked for them
 }
 
 // History returns the steps of an instance in order. It needs nothing but the log, and decodes no payload.
 func History(ctx context.Context, home Home, key string) iter.Seq2[RecordedStep, error] {
+	return recordedSteps(ctx, home, key, false)
+}
+
+// recordedSteps is History, with what was emitted if that is asked for.
+func recordedSteps(ctx context.Context, home Home, key string, emitted bool) iter.Seq2[RecordedStep, error] {
 	return func(yield func(RecordedStep, error) bool) {
-		h := historian{home: home}
+		h := historian{home: home, keep: emitted}
 		for rec, err := range home.Log.ReadStream(ctx, home.Stream(key), eventlog.StreamQuery{System: true}) {
 			if err != nil {
 				yield(RecordedStep{}, fmt.Errorf("process: history of %s: %w", home.Stream(key), err))
@@ -195,9 +198,11 @@ func History(ctx context.Context, home Home, key string) iter.Seq2[RecordedStep,
 
 // historian makes steps out of what stands in an instance's stream.
 type historian struct {
-	home   Home
-	linked *RecordedStep // a link whose record, if there is one, comes next
-	steps  [2]RecordedStep
+	home    Home
+	linked  *RecordedStep // a link whose record, if there is one, comes next
+	steps   [2]RecordedStep
+	keep    bool          // what was emitted goes with its step
+	emitted []event.Event // since the last step
 }
 
 // take returns the steps, at most two, that are known to be whole with this record.
@@ -209,9 +214,13 @@ func (h *historian) take(rec event.Recorded) ([]RecordedStep, error) {
 		return steps, nil
 	}
 	if rec.Type != RecordType {
+		if h.keep {
+			h.emitted = append(h.emitted, rec.Event)
+		}
 		return nil, nil // emitted; its record follows
 	}
-	step := RecordedStep{Version: rec.Version}
+	step := RecordedStep{Version: rec.Version, emitted: h.emitted}
+	h.emitted = nil
 	place := func() string { return fmt.Sprintf("%s version %d", rec.Stream, rec.Version) }
 	if err := json.Unmarshal(rec.Data, &step.Record); err != nil {
 		return nil, &eventlog.CorruptError{Address: place(), Reason: "step record: " + err.Error()}

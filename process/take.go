@@ -45,7 +45,7 @@ func (t *term) preload(ctx context.Context) error {
 	if len(missing) == 0 {
 		return nil
 	}
-	loaded, err := t.cfg.Store.Load(ctx, t.home, missing)
+	loaded, err := t.load(ctx, missing)
 	if err != nil {
 		var broken *StepError
 		if errors.As(err, &broken) { // one that cannot be read must not stop the others: it is met, and held, by itself
@@ -70,7 +70,7 @@ func (t *term) instance(ctx context.Context, key string) (*Instance, error) {
 	if i, ok := t.cache.get(key); ok {
 		return i, nil
 	}
-	loaded, err := t.cfg.Store.Load(ctx, t.home, []string{key})
+	loaded, err := t.load(ctx, []string{key})
 	if err == nil && len(loaded) != 1 {
 		err = fmt.Errorf("process: the store returned %d instances for one key", len(loaded))
 	}
@@ -179,7 +179,14 @@ func (t *term) give(ctx context.Context, key string, in *Taken, handlings []hand
 // offer follows the declared choice for an input at an instance that is not held. An error is the instance's own when it
 // is to stand aside.
 func (t *term) offer(inst *Instance, in *Taken, handlings []handling) error {
-	policy, phase, err := t.cfg.Definition.fate(inst, in, handlings)
+	own := t.router.of(inst).def
+	if in.Kind == EventInput {
+		if handlings = t.router.own(inst, handlings); len(handlings) == 0 && len(t.router.former) > 0 {
+			t.otherVersions(inst, in)
+			return nil
+		}
+	}
+	policy, phase, err := own.fate(inst, in, handlings)
 	if err != nil {
 		return t.stepError(inst.Key, in, err)
 	}
@@ -222,6 +229,15 @@ func ignoredRule(inst *Instance, phase Phase, facts []handling) string {
 
 func (t *term) stepError(key string, in *Taken, err error) error {
 	return &StepError{Process: t.timers.process, Instance: key, Input: in.describe(), Err: err}
+}
+
+// otherVersions counts an event that only versions handle which don't decide for the instance.
+func (t *term) otherVersions(inst *Instance, in *Taken) {
+	rule := "another version: "
+	if inst.Status == New {
+		rule = "no instance: "
+	}
+	t.countIgnored(t.mine.partition(inst.Key), rule+in.Type, in)
 }
 
 // birth returns what a starting step notes: where the process stands in each of its sources, so that nothing that was
@@ -292,7 +308,7 @@ func (t *term) step(inst *Instance, in *Taken, birth *Birth, handlings []handlin
 		return &StepError{Process: t.timers.process, Instance: inst.Key, Input: in.describe(), Err: err}
 	}
 	had := timerNames(inst)
-	rec, s, err := t.cfg.Definition.step(t.Engine, inst, in, birth, handlings)
+	rec, s, err := t.router.of(inst).def.step(t.Engine, inst, in, birth, handlings)
 	if err != nil {
 		return err
 	}
@@ -339,6 +355,9 @@ func timerNames(inst *Instance) []string {
 // ignore records with the instance that an input was ignored, and by which rule.
 func (t *term) ignore(inst *Instance, in *Taken, rule string) {
 	rec := &Record{Input: *in, Ignored: rule}
+	if inst.Status == Running { // a completed one stays what it was
+		t.router.of(inst).def.stamp(inst, rec)
+	}
 	inst.note(rec)
 	t.batch.stats.Ignored++
 	t.batch.step(inst, Taking{Record: *rec, Home: in.Kind == EventInput && in.Module == t.cfg.Home && in.Log == t.home.Log.ID()})
@@ -377,7 +396,7 @@ func (t *term) takeFired(inst *Instance, in *Taken) error {
 	if in.Type == deferredTimeout {
 		return t.expire(inst, in)
 	}
-	handlings, err := t.router.decode(in)
+	handlings, err := t.router.of(inst).decode(in)
 	if err != nil {
 		return err
 	}

@@ -51,8 +51,8 @@ func (t *term) nudge() {
 	}
 }
 
-// load reads what the store knows.
-func (t *term) load(ctx context.Context) error {
+// restore reads what the store knows.
+func (t *term) restore(ctx context.Context) error {
 	name := t.cfg.Definition.name
 	t.cache = newCache(t.cfg.Cache)
 	t.timers = timers{process: name, log: t.home.Log, mine: t.mine, page: t.read.timers}

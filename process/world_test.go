@@ -138,6 +138,7 @@ type world struct {
 	order  []string       // of the modules
 	log    func(module string, l eventlog.Log) eventlog.Log
 	bus    func(module string, next dispatch) dispatch
+	names  func(process.Commands) process.Commands
 	fail   func(ctx context.Context, c command.Envelope, reason string, bus *command.Bus) (command.Outcome, error)
 	clock  func() time.Time // of stock
 	calls  struct {
@@ -233,6 +234,9 @@ func (w *world) engine() *process.Engine {
 		send = w.bus("stock", send)
 	}
 	cfg.Commands = oneBus{bus, send, w}
+	if w.names != nil {
+		cfg.Commands = w.names(cfg.Commands)
+	}
 	e, err := process.NewEngine(cfg)
 	if err != nil {
 		w.t.Fatal(err)

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/ensue-io/ensue/eventlog/pglog"
+	"github.com/ensue-io/ensue/internal/cli"
 )
 
 // addressVariable is the environment variable that says where logs are.
@@ -27,10 +28,10 @@ func (p *place) addressFlag(flags *pflag.FlagSet) {
 // fromVariable takes the address that ENSUE_URL holds, if that is a database, unless there is one, or the logs are in the
 // folder.
 func (p *place) fromVariable(env func(string) string, inFolder bool) error {
-	if p.address != "" && !isDatabase(p.address) {
+	if p.address != "" && !cli.IsDatabase(p.address) {
 		return errors.New("the address is not that of a PostgreSQL database, postgres://…; a folder for files is named by --dir")
 	}
-	if url := env(addressVariable); p.address == "" && !inFolder && isDatabase(url) {
+	if url := env(addressVariable); p.address == "" && !inFolder && cli.IsDatabase(url) {
 		p.address, p.variable = url, true
 	}
 	return nil

@@ -17,6 +17,7 @@ import (
 	"github.com/ensue-io/ensue"
 	"github.com/ensue-io/ensue/eventlog"
 	"github.com/ensue-io/ensue/eventlog/sqlitelog"
+	"github.com/ensue-io/ensue/internal/cli"
 	"github.com/ensue-io/ensue/process"
 )
 
@@ -384,8 +385,7 @@ func TestCompletion(t *testing.T) {
 // Every command says what it is for, with examples.
 func TestHelp(t *testing.T) {
 	t.Parallel()
-	p := &program{out: io.Discard, err: io.Discard, env: func(string) string { return "" }, now: time.Now}
-	for _, c := range commands(p) {
+	for _, c := range commands(cli.Command{Name: "ensue", Out: io.Discard, Err: io.Discard}) {
 		if c.short == "" || c.example == "" {
 			t.Errorf("%s lacks a description or examples", c.path)
 		}
@@ -394,7 +394,7 @@ func TestHelp(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 	c := call(t, nil, "version", "--json")
-	var v version
+	var v struct{ Go, Version string }
 	if err := json.Unmarshal([]byte(c.out), &v); err != nil || v.Go == "" || v.Version == "" {
 		t.Errorf("%q: %v", c.out, err)
 	}
@@ -405,8 +405,8 @@ func TestHelp(t *testing.T) {
 
 type helped struct{ path, short, example string }
 
-func commands(p *program) (all []helped) {
-	for _, group := range p.root().Commands() {
+func commands(c cli.Command) (all []helped) {
+	for _, group := range c.Root().Commands() {
 		if group.Name() == "demo" {
 			continue // has tests of its own
 		}

@@ -20,7 +20,14 @@ import (
 	"github.com/ensue-io/ensue/aggregate"
 	"github.com/ensue-io/ensue/command"
 	"github.com/ensue-io/ensue/event"
+	"github.com/ensue-io/ensue/internal/cli"
 	"github.com/ensue-io/ensue/process"
+)
+
+const (
+	exitDone    = cli.ExitDone
+	exitProblem = cli.ExitProblem
+	exitUsage   = cli.ExitUsage
 )
 
 var rewrite = flag.Bool("rewrite", false, "write the files in testdata anew; review the difference")
@@ -195,8 +202,9 @@ func call(t testing.TB, env map[string]string, args ...string) called {
 
 func callWith(_ testing.TB, ctx context.Context, out io.Writer, colour bool, env map[string]string, args ...string) called { //nolint:revive // the test comes first in helpers
 	var errs bytes.Buffer
-	p := &program{out: out, err: &errs, env: func(name string) string { return env[name] }, now: func() time.Time { return began.Add(10 * time.Minute) }, colour: colour, quiet: true}
-	c := called{code: p.run(ctx, args), err: errs.String()}
+	p := cli.Command{Name: "ensue", Out: out, Err: &errs, Env: func(name string) string { return env[name] }, Now: func() time.Time { return began.Add(10 * time.Minute) },
+		Colour: colour, Quiet: true, More: commandLine().More}
+	c := called{code: p.Run(ctx, args), err: errs.String()}
 	if b, ok := out.(*bytes.Buffer); ok {
 		c.out = b.String()
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ensue-io/ensue"
 	"github.com/ensue-io/ensue/consumer"
+	"github.com/ensue-io/ensue/event"
 	"github.com/ensue-io/ensue/eventlog"
 	"github.com/ensue-io/ensue/eventlog/sqlitelog"
 )
@@ -54,7 +55,14 @@ func TestWorkersWhoShare(t *testing.T) {
 			t.Errorf("exit code %d, and %q is missing in\n%s%s", c.code, want, c.out, c.err)
 		}
 	}
-	var views []sharingView
+	var views []struct {
+		Workers []struct {
+			Worker     event.ID
+			Vanished   bool
+			Partitions []int
+		}
+		Unowned []int
+	}
 	if c = call(t, nil, "workers", address, "--json"); json.Unmarshal([]byte(c.out), &views) != nil || len(views) != 1 || len(views[0].Workers) != 2 || len(views[0].Unowned) != 8 {
 		t.Fatalf("as JSON:\n%s", c.out)
 	}

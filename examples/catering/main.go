@@ -3,6 +3,7 @@
 //	go run ./examples/catering
 //	go run ./examples/catering -store documents -dir catering
 //	go run ./examples/catering -address postgres://user@host/database
+//	go run ./examples/catering process diff catering/streams.db catering-match
 //
 // It records what people answered in the first week of March 2026, lets the process run over it by the replay clock, in
 // which 48 hours pass in no time, and tells what became of each order.
@@ -21,9 +22,13 @@ import (
 
 	"github.com/ensue-io/ensue"
 	"github.com/ensue-io/ensue/examples/internal/where"
+	"github.com/ensue-io/ensue/process"
 )
 
 func main() {
+	if len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-") { // a command of ensue's, with this application's definitions
+		ensue.Main(catering(), options(stores["streams"]))
+	}
 	logs := where.Add(flag.CommandLine, "`folder` in which each store has a log of its own; without an address, a temporary one that is removed at the end")
 	store := flag.String("store", "streams", "how the process keeps its state: streams, documents or folded")
 	flag.Parse()
@@ -37,6 +42,11 @@ func main() {
 		fmt.Fprintln(os.Stderr, "catering:", err)
 		os.Exit(1)
 	}
+}
+
+// options run the application by the replay clock, on a store.
+func options(kept process.Store) ensue.Options {
+	return ensue.Options{Replay: true, Processes: map[string]ensue.ProcessOptions{CateringMatch.Name(): {Store: kept}}}
 }
 
 func run(ctx context.Context, out io.Writer, address, store string) (err error) {
@@ -59,10 +69,7 @@ func run(ctx context.Context, out io.Writer, address, store string) (err error) 
 		}
 		address = filepath.Join(address, store+".db")
 	}
-	app, err := ensue.Open(ctx, address, catering(), ensue.Options{
-		Replay:    true,
-		Processes: map[string]ensue.ProcessOptions{CateringMatch.Name(): {Store: kept}},
-	})
+	app, err := ensue.Open(ctx, address, catering(), options(kept))
 	if err != nil {
 		return err
 	}

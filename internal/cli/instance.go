@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -31,6 +31,7 @@ func (p *program) find(ctx context.Context, o *opened, name, key string) (*known
 	if err != nil {
 		return nil, err
 	}
+	name = k.Process // it may have been renamed
 	i := &known{process: k, history: k.Store == "streams"}
 	if i.home, err = process.OpenHome(ctx, k.home.log, name); err != nil {
 		return nil, err

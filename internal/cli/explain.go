@@ -1,7 +1,8 @@
-package main
+package cli
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -37,6 +38,9 @@ and what happens next and when.`,
 			if err != nil {
 				return err
 			}
+			if v.State, err = p.state(cmd.Context(), address, rest[0], rest[1]); err != nil {
+				return err
+			}
 			if p.json {
 				return p.document(v)
 			}
@@ -51,19 +55,20 @@ and what happens next and when.`,
 
 // explainView is what there is to say of an instance.
 type explainView struct {
-	Process  string         `json:"process"`
-	Instance string         `json:"instance"`
-	Status   process.Status `json:"status"`
-	Since    *time.Time     `json:"since,omitempty"` // when it took its last input
-	Started  *time.Time     `json:"started,omitempty"`
-	Inputs   int            `json:"inputs"`
-	WaitsFor []waitView     `json:"waitsFor"`
-	Timeouts []timeoutView  `json:"timeouts"`
-	Commands []commandView  `json:"commands"`
-	Aside    *asideView     `json:"aside,omitempty"`
-	Queue    []inputView    `json:"queue"`
-	Last     []stepView     `json:"last"`
-	Next     []nextView     `json:"next"`
+	Process  string          `json:"process"`
+	Instance string          `json:"instance"`
+	Status   process.Status  `json:"status"`
+	Since    *time.Time      `json:"since,omitempty"` // when it took its last input
+	Started  *time.Time      `json:"started,omitempty"`
+	Inputs   int             `json:"inputs"`
+	State    json.RawMessage `json:"state,omitempty"` // where the program has the definition
+	WaitsFor []waitView      `json:"waitsFor"`
+	Timeouts []timeoutView   `json:"timeouts"`
+	Commands []commandView   `json:"commands"`
+	Aside    *asideView      `json:"aside,omitempty"`
+	Queue    []inputView     `json:"queue"`
+	Last     []stepView      `json:"last"`
+	Next     []nextView      `json:"next"`
 }
 
 // waitView is an input that an instance would take.
@@ -205,6 +210,9 @@ func (p *program) showExplained(v *explainView) {
 		fmt.Fprintf(p.out, " is completed, since %s, with %s\n", p.since(*v.Since), count(v.Inputs, "input", "inputs"))
 	default:
 		fmt.Fprintf(p.out, " is running, %s so far, the last %s\n", count(v.Inputs, "input", "inputs"), p.since(*v.Since))
+	}
+	if len(v.State) > 0 {
+		fmt.Fprintf(p.out, "\n%s  %s\n", p.paint(bold, "State"), clean(string(v.State)))
 	}
 	if a := v.Aside; a != nil && a.Error != "" {
 		fmt.Fprintf(p.out, "\n%s since %s, after %s\n", p.paint(red, "Stands aside, "+a.Condition+","), p.since(a.Since), count(a.Attempts, "attempt", "attempts"))

@@ -1,6 +1,7 @@
-package main
+package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -109,7 +110,7 @@ func (p *program) open(ctx context.Context, address string) (_ *opened, err erro
 			o.close()
 		}
 	}()
-	if isDatabase(address) {
+	if IsDatabase(address) {
 		database, err := pglog.Open(ctx, address, pglog.Options{ReadOnly: true, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			return nil, err
@@ -216,8 +217,8 @@ func (d databaseStore) verify(ctx context.Context) iter.Seq2[process.Problem, er
 	}
 }
 
-// isDatabase tells whether an address is one of a PostgreSQL database.
-func isDatabase(address string) bool {
+// IsDatabase tells whether an address is one of a PostgreSQL database.
+func IsDatabase(address string) bool {
 	return strings.HasPrefix(address, "postgres://") || strings.HasPrefix(address, "postgresql://")
 }
 
@@ -317,10 +318,10 @@ func (o *opened) process(ctx context.Context, name string) (kept, error) {
 	}
 	names := make([]string, len(all))
 	for i, k := range all {
-		if k.Process == name {
+		if k.Process == name || k.Name == name {
 			return k, nil
 		}
-		names[i] = k.Process
+		names[i] = cmp.Or(k.Name, k.Process)
 	}
 	if len(names) == 0 {
 		return kept{}, fmt.Errorf("there is no process %q at %s, nor any other; a process is known there once the application has run", name, o.address)

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -19,12 +19,14 @@ import (
 func (p *program) processCommand() *cobra.Command {
 	return p.group("process", "Look at processes, and explain what their instances do",
 		"  ensue process ls orders.db\n  ensue process ls orders.db --held\n  ensue process explain orders.db order-process 4711",
-		p.processList(), p.processShow(), p.processExplain())
+		append([]*cobra.Command{p.processList(), p.processShow(), p.processExplain()}, p.appProcessCommands()...)...)
 }
 
 // processView is a process as it is listed.
 type processView struct {
-	Process    string           `json:"process"`
+	Process    string           `json:"process"`        // the name under which it is kept
+	Name       string           `json:"name,omitempty"` // its name of today, where that is another
+	Version    int              `json:"version"`
 	Home       string           `json:"home"`
 	Store      string           `json:"store"`
 	Clock      string           `json:"clock"`
@@ -165,7 +167,7 @@ func showAll[V any](p *program, views []V, show func(*V)) error {
 }
 
 func (p *program) processView(ctx context.Context, o *opened, k kept) (processView, error) {
-	v := processView{Process: k.Process, Home: k.Home, Store: k.Store, Clock: k.Clock, Partitions: k.Partitions, Inputs: []handledView{}, Sources: []sourceView{}}
+	v := processView{Process: k.Process, Name: k.Name, Version: k.Version, Home: k.Home, Store: k.Store, Clock: k.Clock, Partitions: k.Partitions, Inputs: []handledView{}, Sources: []sourceView{}}
 	for _, in := range k.Inputs {
 		h := handledView{waitView: waitView{Kind: in.Kind.String(), Name: in.Name, Module: in.Module}, Starts: in.Starts}
 		if in.NoInstance != 0 {
@@ -310,8 +312,15 @@ func (v *sourceView) String() string {
 }
 
 func (p *program) showProcess(o *opened, v *processView) {
-	fmt.Fprintf(p.out, "%s  %s\n", p.paint(bold, v.Process),
-		p.paint(dim, fmt.Sprintf("at home in %s, kept as %s, %s clock, %d partitions", v.Home, v.Store, v.Clock, v.Partitions)))
+	name, version := v.Process, ""
+	if v.Name != "" {
+		name = v.Name + ", kept as " + v.Process
+	}
+	if v.Version > 1 {
+		version = fmt.Sprintf("version %d, ", v.Version)
+	}
+	fmt.Fprintf(p.out, "%s  %s\n", p.paint(bold, name),
+		p.paint(dim, version+fmt.Sprintf("at home in %s, kept as %s, %s clock, %d partitions", v.Home, v.Store, v.Clock, v.Partitions)))
 	facts := [][2]string{{"instances", fmt.Sprintf("%d running, %d completed", v.Running, v.Completed)}}
 	if v.Held+v.Retrying > 0 {
 		facts = append(facts, [2]string{"aside", p.paint(red, fmt.Sprintf("%d held, %d to be tried again", v.Held, v.Retrying)) + "; see ensue process ls " + o.address + " --held"})

@@ -1,4 +1,4 @@
-package main
+package cli
 
 import (
 	"context"
@@ -75,7 +75,7 @@ func (t *target) close() { _ = t.conn.Close(context.Background()) } // also when
 
 // schemaOf returns the schema that is asked for, by the flag or in the address.
 func schemaOf(address, flag string) (string, error) {
-	if address != "" && !isDatabase(address) {
+	if address != "" && !IsDatabase(address) {
 		return "", errors.New("only PostgreSQL databases are migrated like this: give postgres://…; the tables in files are changed by the program that opens them")
 	}
 	if flag != "" || address == "" {
