@@ -49,7 +49,7 @@ func TestG5_G11_TwoApplicationsTickOnceEachHour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := t.Context()
 		run := func(d time.Duration) {
-			app, err := ensue.Open(ctx, path, hoursModule(tick.None()), ensue.Options{Poll: -1, Lease: 48 * time.Hour, Logger: quiet()})
+			app, err := ensue.Open(ctx, path, hoursModule(tick.None()), ensue.Options{Poll: 10 * time.Second, Lease: 48 * time.Hour, Logger: quiet()})
 			if err != nil {
 				t.Error(err)
 				return

@@ -107,7 +107,7 @@ func TestG7_CompensationWaitsForCommandsInFlight(t *testing.T) {
 		e := w.engine()
 		w.with(e, func(ctx context.Context) {
 			w.record("payments", Paid{"a", 0})
-			for i := w.lookNow("a"); i == nil || !i.Compensating; i = w.lookNow("a") {
+			for i := w.lookNow("a"); i == nil || !i.Compensating || len(w.stocked()) == 0; i = w.lookNow("a") {
 				if ctx.Err() != nil {
 					t.Fatal("it was not given up")
 				}

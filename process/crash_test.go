@@ -13,6 +13,7 @@ import (
 	"github.com/ensue-io/ensue/eventlog/pglog"
 	"github.com/ensue-io/ensue/eventlog/sqlitelog"
 	"github.com/ensue-io/ensue/internal/pgtest"
+	"github.com/ensue-io/ensue/internal/raced"
 	"github.com/ensue-io/ensue/process"
 	"github.com/ensue-io/ensue/process/processtest"
 )
@@ -24,18 +25,20 @@ func TestG6_G7_G8_G9_G11_CrashEverywhere(t *testing.T) {
 		if os.Getenv("ENSUE_FULL") != "" {
 			return 0
 		}
-		return n
+		return raced.Fewer(n)
 	}
 	for name, store := range map[string]process.Store{"streams": process.Streams{}, "documents": process.Documents{}} {
 		story := processtest.Story{Run: everythingRun(store)}
 		t.Run("memory, "+name, func(t *testing.T) {
 			s := story
-			s.Twice = 50
+			if s.Twice = sample(50); raced.On {
+				s.Sample = sample(500)
+			}
 			processtest.CrashEverywhere(t, s)
 		})
 		t.Run("sqlite, "+name, func(t *testing.T) {
 			s := story
-			s.Logs, s.Sample, s.Twice = inFile, sample(100), 20
+			s.Logs, s.Sample, s.Twice = inFile, sample(100), sample(20)
 			processtest.CrashEverywhere(t, s)
 		})
 		t.Run("postgres, "+name, func(t *testing.T) {

@@ -26,6 +26,7 @@ import (
 	"github.com/ensue-io/ensue/eventlog/pglog"
 	"github.com/ensue-io/ensue/eventlog/sqlitelog"
 	"github.com/ensue-io/ensue/internal/pgtest"
+	"github.com/ensue-io/ensue/internal/raced"
 	"github.com/ensue-io/ensue/process/processtest"
 )
 
@@ -47,7 +48,7 @@ func TestMain(m *testing.M) {
 // moment, and started anew as another process, which takes over. The end is that of a program that nobody disturbed.
 // ENSUE_KILLS names how often; on PostgreSQL it is a quarter of that.
 func TestG6_G7_G8_G9_G11_G12_KilledAtAnyMoment(t *testing.T) {
-	kills, err := strconv.Atoi(cmp.Or(os.Getenv("ENSUE_KILLS"), "40"))
+	kills, err := strconv.Atoi(cmp.Or(os.Getenv("ENSUE_KILLS"), fmt.Sprint(raced.Fewer(80))))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,27 +13,28 @@ import (
 	"github.com/ensue-io/ensue/eventlog"
 	"github.com/ensue-io/ensue/eventlog/pglog"
 	"github.com/ensue-io/ensue/eventlog/sqlitelog"
+	"github.com/ensue-io/ensue/internal/raced"
 	"github.com/ensue-io/ensue/process/processtest"
 )
 
 // Everywhere runs the story in memory, on SQLite and on PostgreSQL, for which database makes a database. It crashes at
-// some operations, in memory at all of a short story; where ENSUE_FULL is set, at every one everywhere.
+// some operations, in memory at all of a short story, at fewer under the race detector; where ENSUE_FULL is set, at every one everywhere.
 func Everywhere(t *testing.T, s processtest.Story, database func(testing.TB) string) {
 	t.Helper()
 	sample := func(n int) int {
 		if os.Getenv("ENSUE_FULL") != "" {
 			return 0
 		}
-		return n
+		return raced.Fewer(n)
 	}
 	t.Run("memory", func(t *testing.T) {
 		s := s
-		s.Sample, s.Twice = sample(500), 30
+		s.Sample, s.Twice = sample(400), sample(30)
 		processtest.CrashEverywhere(t, s)
 	})
 	t.Run("sqlite", func(t *testing.T) {
 		s := s
-		s.Logs, s.Sample, s.Twice = SQLite, sample(150), 20
+		s.Logs, s.Sample, s.Twice = SQLite, sample(120), sample(16)
 		processtest.CrashEverywhere(t, s)
 	})
 	t.Run("postgres", func(t *testing.T) {

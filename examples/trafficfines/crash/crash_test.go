@@ -10,6 +10,7 @@ import (
 
 	"github.com/ensue-io/ensue/examples/trafficfines/dataset"
 	"github.com/ensue-io/ensue/internal/pgtest"
+	"github.com/ensue-io/ensue/internal/raced"
 )
 
 func TestMain(m *testing.M) {
@@ -44,7 +45,7 @@ func killedAtRandomMoments(t *testing.T, address string, cases, kills int) {
 func madeUp(t *testing.T, cases int) string {
 	t.Helper()
 	folder := t.TempDir()
-	if raced {
+	if raced.On {
 		cases = min(cases, 1000)
 	}
 	if err := dataset.Generate(folder, cases, 77); err != nil {

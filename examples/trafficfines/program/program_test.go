@@ -19,6 +19,7 @@ import (
 	"github.com/ensue-io/ensue/examples/trafficfines/program"
 	"github.com/ensue-io/ensue/examples/trafficfines/report"
 	"github.com/ensue-io/ensue/internal/pgtest"
+	"github.com/ensue-io/ensue/internal/raced"
 	"github.com/ensue-io/ensue/process"
 )
 
@@ -69,7 +70,7 @@ func run(t *testing.T, c program.Config) (*report.Report, program.Stats) {
 
 // fewer returns how many fines a test makes up: a quarter of n where the race detector is on.
 func fewer(n int) int {
-	if raced {
+	if raced.On {
 		return n / 4
 	}
 	return n
