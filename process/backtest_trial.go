@@ -22,10 +22,12 @@ type trial struct {
 	blind   bool                // the recorded state cannot be known
 	diff    *InstanceDifference // from the first step that differs
 	notes   []string
+	refused map[ClaimedKey]string // claims that were refused as it is recorded, and who had the key
+	tried   map[ClaimedKey]bool   // those of them that the candidate tried
 }
 
 func (b *backtest) newTrial(key string) *trial {
-	return &trial{backtest: b, was: b.e.home.NewInstance(key),
+	return &trial{backtest: b, refused: map[ClaimedKey]string{}, tried: map[ClaimedKey]bool{}, was: b.e.home.NewInstance(key),
 		is: &Instance{Process: b.e.home.name, Key: key, State: b.def.state.zero()}}
 }
 
@@ -43,6 +45,12 @@ type decided struct {
 // step takes one recorded step: first the timeouts that only the candidate has, then its input.
 func (t *trial) step(s *RecordedStep) {
 	t.steps++
+	for n := range s.Refused {
+		t.refused[s.Refused[n].key()] = s.Refused[n].By
+	}
+	for _, k := range s.Claimed {
+		delete(t.refused, k)
+	}
 	if !t.failed {
 		t.fireVirtual(s.Input.Time)
 	}
@@ -124,6 +132,8 @@ func (t *trial) take(in *Taken, birth *Birth) decided {
 		}
 		*in = timer.input() // with what the candidate put into it
 		return t.decode(in)
+	case ClaimInput:
+		return t.takeRefusal(in)
 	default:
 		k := slices.IndexFunc(t.open, func(s Sent) bool { return s.Type == in.Type && samePayload(s.Data, in.Data) })
 		if k < 0 {
@@ -152,18 +162,52 @@ func (t *trial) takeEvent(in *Taken, birth *Birth) decided {
 	if err == nil && len(handlings) > 0 {
 		keys, err = t.router.locate(in, handlings)
 	}
-	if err == nil && slices.Contains(keys, t.is.Key) {
-		handlings, err = t.router.concerning(t.is.Key, in, handlings)
+	var claims []ClaimedKey
+	if err == nil {
+		claims, err = t.router.claims(in, handlings)
+	}
+	found := slices.Contains(keys, t.is.Key) || slices.ContainsFunc(claims, func(k ClaimedKey) bool { return slices.Contains(t.is.Claims, k) })
+	if err == nil && found {
+		handlings, err = t.router.concerning(t.is, in, handlings)
 	}
 	switch {
 	case err != nil:
 		return decided{failed: err}
 	case len(handlings) == 0:
 		return decided{left: "the candidate does not handle it"}
-	case !slices.Contains(keys, t.is.Key):
+	case !found && len(claims) > 0:
+		return decided{left: fmt.Sprintf("the candidate has not claimed %v", claims)}
+	case !found:
 		return decided{left: fmt.Sprintf("the candidate locates %q by it", keys)}
 	}
 	return t.offer(in, birth, handlings)
+}
+
+// takeRefusal gives the candidate the refusal of a claim, if it tried to claim the key as well.
+func (t *trial) takeRefusal(in *Taken) decided {
+	var c ClaimTaken
+	if err := json.Unmarshal(in.Data, &c); err != nil {
+		return decided{failed: err}
+	}
+	switch {
+	case !t.tried[ClaimedKey{c.Name, c.Key}]:
+		return decided{left: "the candidate had not claimed the key"}
+	case t.router.refused[in.Type] == nil:
+		return decided{left: "the candidate does not handle it"}
+	}
+	return t.decode(in)
+}
+
+// trialWorld is the world of a candidate's step: a key is taken where it was for the recorded instance.
+type trialWorld struct {
+	*Engine
+	trial *trial
+}
+
+func (w trialWorld) holder(k ClaimedKey) (string, error) {
+	by := w.trial.refused[k]
+	w.trial.tried[k] = w.trial.tried[k] || by != ""
+	return by, nil
 }
 
 // offer follows the candidate's choice for an input, as the engine does.
@@ -209,7 +253,7 @@ func (t *trial) settle(id event.ID) (in Taken, got decided, ok bool) {
 	in = *first
 	switch policy {
 	case Handle:
-		rec, s, err := t.def.resume(t.e, t.is, &in, facts)
+		rec, s, err := t.def.resume(trialWorld{t.e, t}, t.is, &in, facts)
 		if err != nil {
 			return in, decided{failed: err}, true
 		}
@@ -244,7 +288,7 @@ func (t *trial) start(in *Taken, recorded *Birth, handlings []handling) decided 
 
 // decide computes a step of the candidate.
 func (t *trial) decide(in *Taken, birth *Birth, handlings []handling) decided {
-	rec, s, err := t.def.step(t.e, t.is, in, birth, handlings)
+	rec, s, err := t.def.step(trialWorld{t.e, t}, t.is, in, birth, handlings)
 	if err != nil {
 		return decided{failed: err}
 	}

@@ -26,6 +26,7 @@ type batch struct {
 	holds    map[string]*Holding       // to be written
 	released map[string]bool           // holds to be deleted, by instance key
 	ignored  map[ignoredKey]*ignoredCount
+	claims   map[ClaimedKey]*claim // rows to be written
 	sent     []pending
 	parked   []string // instances that are held for a command
 	resumed  []string // those that no longer are
@@ -34,16 +35,16 @@ type batch struct {
 }
 
 func (b *batch) reset() {
-	*b = batch{index: map[string]int{}, timeouts: map[string]eventlog.Write{}, holds: map[string]*Holding{}, released: map[string]bool{}, ignored: map[ignoredKey]*ignoredCount{}}
+	*b = batch{index: map[string]int{}, timeouts: map[string]eventlog.Write{}, holds: map[string]*Holding{}, released: map[string]bool{}, ignored: map[ignoredKey]*ignoredCount{}, claims: map[ClaimedKey]*claim{}}
 }
 
 func (b *batch) empty() bool {
-	return b.inputs == 0 && b.settled == 0 && len(b.writes) == 0 && len(b.holds) == 0 && len(b.released) == 0 && len(b.timeouts) == 0
+	return b.inputs == 0 && b.settled == 0 && len(b.writes) == 0 && len(b.holds) == 0 && len(b.released) == 0 && len(b.timeouts) == 0 && len(b.claims) == 0
 }
 
 // decided tells whether anything became of the inputs: those that were handled before are read again and pass.
 func (b *batch) decided() bool {
-	return len(b.changes) > 0 || b.settled > 0 || len(b.writes) > 0 || len(b.holds) > 0 || len(b.released) > 0 || len(b.ignored) > 0
+	return len(b.changes) > 0 || b.settled > 0 || len(b.writes) > 0 || len(b.holds) > 0 || len(b.released) > 0 || len(b.ignored) > 0 || len(b.claims) > 0
 }
 
 // changed tells whether the instance took a step in this batch.
@@ -139,6 +140,13 @@ func (t *term) commit(ctx context.Context, all bool) error {
 		}
 		writes = append(writes, eventlog.Put{Entry: eventlog.Entry{Kind: eventlog.Setting, Key: k.entry(process), Value: value}})
 	}
+	for _, c := range b.claims {
+		w, err := c.put(process)
+		if err != nil {
+			return err
+		}
+		writes = append(writes, w)
+	}
 	for _, s := range t.sources {
 		writes = append(writes, s.cursorWrites(process, all)...)
 	}
@@ -146,7 +154,7 @@ func (t *term) commit(ctx context.Context, all bool) error {
 	// What is decided is committed also when the program is being stopped: the context's end must not leave it unknown.
 	done, err := t.home.Log.Append(context.WithoutCancel(ctx), writes...)
 	if err != nil {
-		return t.cannotSave(refusal(err))
+		return t.cannotSave(refusal(t.clash(err)))
 	}
 	if done.Repeat { // nothing was written: every event of the batch was in the log already, emitted under an id of its own
 		return t.cannotSave(&refusedError{errRepeated})
@@ -159,6 +167,7 @@ func (t *term) commit(ctx context.Context, all bool) error {
 	t.dispatch.resume(b.resumed...)
 	t.dispatch.add(b.sent)
 	t.dispatch.recorded(b.settled)
+	t.clashes = 0
 	t.count(func(s *Stats) { s.Transactions++ })
 	t.countBatch()
 	return nil

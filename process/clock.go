@@ -101,6 +101,10 @@ func (t *term) finished(ctx context.Context) (bool, map[string]eventlog.Position
 	if _, due := t.timers.next(); due || t.timers.exhausted() {
 		return false, nil, nil
 	}
+	if handing, err := t.handing(ctx, t.mine.has); err != nil || handing {
+		t.claims.look = true
+		return false, nil, err
+	}
 	heads := make(map[string]eventlog.Position, len(t.sources))
 	for _, s := range t.sources {
 		if len(s.buffer) > 0 || !s.ended || t.holdsBack(s) {

@@ -38,7 +38,7 @@ func (r *router) settling(inst *Instance) (in *Taken, facts []handling, p Policy
 		in = &inst.Deferred[n]
 		facts, err = own.decode(in)
 		if err == nil {
-			facts, err = own.concerning(inst.Key, in, facts)
+			facts, err = own.concerning(inst, in, facts)
 		}
 		if err == nil {
 			p, phase, err = own.def.fate(inst, in, facts)
@@ -64,8 +64,7 @@ func (t *term) postpone(inst *Instance, in *Taken) error {
 	}
 	own.stamp(inst, rec)
 	inst.note(rec)
-	t.taken(inst, in, rec, nil, nil)
-	return nil
+	return t.taken(inst, in, rec, &Step{}, nil)
 }
 
 // unsettled has deferred inputs taken up before anything else of the instance, when a step has brought a phase for one:
@@ -115,31 +114,29 @@ func (t *term) takeUp(inst *Instance, in Taken, facts []handling, p Policy, phas
 	case Hold:
 		return t.stepError(inst.Key, &in, &UnexpectedError{Phase: phase})
 	default:
-		t.drop(inst, &in, ignoredRule(inst, phase, facts))
-		return nil
+		return t.drop(inst, &in, ignoredRule(inst, phase, facts))
 	}
 }
 
 // drop ignores a deferred input.
-func (t *term) drop(inst *Instance, in *Taken, rule string) {
+func (t *term) drop(inst *Instance, in *Taken, rule string) error {
 	rec := ignoring(in, rule)
 	t.router.of(inst).def.stamp(inst, rec)
 	inst.note(rec)
 	t.batch.stats.Ignored++
-	t.taken(inst, in, rec, nil, nil)
 	t.batch.stats.Inputs--
+	return t.taken(inst, in, rec, &Step{}, nil)
 }
 
 // resume is a step on an input that was deferred.
 func (t *term) resume(inst *Instance, in *Taken, facts []handling) error {
 	had := timerNames(inst)
-	rec, s, err := t.router.of(inst).def.resume(t.Engine, inst, in, facts)
+	rec, s, err := t.router.of(inst).def.resume(t, inst, in, facts)
 	if err != nil {
 		return err
 	}
-	t.taken(inst, in, rec, s.emitted, had)
 	t.batch.stats.Inputs-- // it was counted when it was deferred
-	return nil
+	return t.taken(inst, in, rec, s, had)
 }
 
 // expire is what becomes of an input that was deferred for too long.
@@ -152,8 +149,7 @@ func (t *term) expire(inst *Instance, fired *Taken) error {
 	if own := t.router.of(inst).def; own.deferral.Then != Ignore {
 		return t.stepError(inst.Key, fired, own.errDeferred(&in, "its phase has not come in "+own.deferral.Within.String()))
 	}
-	t.drop(inst, &in, "deferred too long")
-	return nil
+	return t.drop(inst, &in, "deferred too long")
 }
 
 // waitedTooLong is what becomes of inputs for which no instance has come.
@@ -182,21 +178,26 @@ func (t *term) waitedTooLong(ctx context.Context, h *Holding) error {
 		t.batch.inputs++
 		h.Queued--
 		t.batch.put(eventlog.Delete{Kind: eventlog.Queued, Key: queueKey(process, h.Instance, items[n].number)})
-		k := ignoredKey{"no instance, deferred too long: " + in.Type, t.mine.partition(h.Instance)}
-		c := t.ignored[k]
-		if c == nil {
-			c = &ignoredCount{}
-			t.ignored[k] = c
-		}
-		c.Count++
-		t.batch.stats.Ignored++
-		t.batch.ignored[k] = c
+		t.ignoreWaiting("no instance, deferred too long: "+in.Type, t.mine.partition(h.Instance))
 	}
 	t.batch.hold(h) // it is kept, empty, with its marks: what it had is never taken by an instance that comes later
 	if h.Queued == 0 {
 		h.RetryAt = event.Micro(now.Add(bounds.Within))
 	}
 	return nil
+}
+
+// ignoreWaiting counts an input that waits no longer. It was marked when it was deferred.
+func (t *term) ignoreWaiting(rule string, partition int) {
+	k := ignoredKey{rule, partition}
+	c := t.ignored[k]
+	if c == nil {
+		c = &ignoredCount{}
+		t.ignored[k] = c
+	}
+	c.Count++
+	t.batch.stats.Ignored++
+	t.batch.ignored[k] = c
 }
 
 // itsStep makes an error of an input that cannot be decided one of its instance.

@@ -56,7 +56,7 @@ type Definition struct {
 	evolution
 }
 
-// Part is a part of a definition over the state S: On, OnTimeout, OnRejected, OnAccepted, OnFailed, or the result of React,
+// Part is a part of a definition over the state S: On, OnTimeout, OnRejected, OnAccepted, OnFailed, OnTaken, or the result of React,
 // Phases or OnError.
 type Part[S any] interface {
 	define(*Definition, *S) // names S, so that it can be inferred
@@ -179,7 +179,7 @@ func stateOf[S any]() stateType {
 type inputKey struct {
 	kind   Kind
 	goType reflect.Type
-	name   string // of a timeout
+	name   string // of a timeout, or of claimed keys
 	module string // of an event, where On names it
 }
 
@@ -187,7 +187,7 @@ type inputKey struct {
 type handler struct {
 	kind       Kind
 	goType     reflect.Type // of the event, the timeout or the command
-	name       string       // stable name, of timeouts
+	name       string       // stable name, of timeouts and claimed keys
 	former     []string     // names that it had before, of timeouts
 	module     string
 	starts     bool
@@ -198,6 +198,7 @@ type handler struct {
 	noInstance Policy
 	completed  Policy
 	locate     func(fact any, m event.Metadata) []string
+	claim      string                      // the name of claimed keys, where locate returns such
 	fact       func(t *Taken) (any, error) // makes the fact of a timeout or outcome out of what was taken
 	evolve     func(state any, t *Taken, fact any) any
 	react      func(state any, t *Taken, fact any, do *Step)
@@ -211,6 +212,8 @@ func (h *handler) String() string {
 	switch {
 	case h.kind == TimeoutInput:
 		return fmt.Sprintf("timeout %q", h.name)
+	case h.kind == ClaimInput:
+		return fmt.Sprintf("refused claim of %q", h.name)
 	case h.module != "":
 		return fmt.Sprintf("%v %v of module %q", h.kind, h.goType, h.module)
 	default:
@@ -232,6 +235,9 @@ func (h *handler) check() (errs []error) {
 			}
 		}
 	}
+	if h.kind == ClaimInput && event.CheckTypeName(h.name) != nil {
+		errs = append(errs, fmt.Errorf("OnTaken: its Name has 1 to 200 letters, digits or -._: and is not %q", h.name))
+	}
 	return errs
 }
 
@@ -240,7 +246,15 @@ func (in *declared) check() (errs []error) {
 		return nil
 	}
 	if in.locator().locate == nil {
-		errs = append(errs, fmt.Errorf("%s: has no Locate; say how it finds its instance by process.Key, Keys or Header", in))
+		errs = append(errs, fmt.Errorf("%s: has no Locate; say how it finds its instance by process.Key, Keys, Header or Claimed", in))
+	}
+	if name := in.locator().claim; in.locator().locate != nil && in.claimed() {
+		if event.CheckTypeName(name) != nil {
+			errs = append(errs, fmt.Errorf("%s: the name of claimed keys has 1 to 200 letters, digits or -._: and is not %q", in, name))
+		}
+		if in.starts() {
+			errs = append(errs, fmt.Errorf("%s: it is located by process.Claimed, and who has claimed a key has started: leave Starts out", in))
+		}
 	}
 	for _, h := range in.parts {
 		if h.starts && h.noInstance != 0 {
@@ -270,6 +284,7 @@ type InputDescription struct {
 	Name       string   `json:"name"` // stable name of the event, timeout or command
 	Module     string   `json:"module,omitempty"`
 	Starts     bool     `json:"starts,omitempty"`
+	Claim      string   `json:"claim,omitempty"` // of an event that is located by a claimed key: its name
 	NoInstance Policy   `json:"noInstance,omitempty"`
 	Choices    []Policy `json:"choices,omitempty"` // what becomes of it, by phase
 }

@@ -78,6 +78,9 @@ type Engine struct {
 	refuse map[refused]error   // steps that the store refused
 	read   atOnce
 
+	correlates bool // instances claim keys
+	clashes    int  // races for claimed keys that were lost one after the other
+
 	byStore bool                             // timeouts run by the store's clock
 	store   atomic.Pointer[func() time.Time] // as it was last asked
 
@@ -163,6 +166,7 @@ func NewEngine(cfg Config) (*Engine, error) {
 		return nil, errors.Join(errs...)
 	}
 	e.cfg, e.router = cfg, r
+	e.correlates = len(def.claimNames()) > 0
 	var reads []string
 	reads, e.names = r.sources()
 	for _, m := range cfg.Modules { // ties go by the declared order of the modules
@@ -263,7 +267,7 @@ func (e *Engine) Describe() Description {
 		d.Phases = e.cfg.Definition.places()
 	}
 	for _, declared := range e.cfg.Definition.inputs {
-		in := InputDescription{Kind: declared.kind, Name: declared.name, Starts: declared.starts()}
+		in := InputDescription{Kind: declared.kind, Name: declared.name, Starts: declared.starts(), Claim: declared.locator().claim}
 		if in.Kind == EventInput && !in.Starts {
 			in.NoInstance = declared.choices[PhaseNone].policy
 		}

@@ -208,7 +208,7 @@ func (r *router) queued(i *Instance, t *Taken) ([]handling, error) {
 	}
 	handlings, err := r.decodeAll(t)
 	if err == nil {
-		handlings, err = r.concerning(i.Key, t, handlings)
+		handlings, err = r.concerning(i, t, handlings)
 	}
 	if err != nil {
 		return nil, err

@@ -136,7 +136,7 @@ func ExampleDefinition_Check() {
 	//	the process's name "menu of the day" is not 1 to 200 letters, digits or -._: (and does not begin with ensue.)
 	//	event process_test.CatererConfirmed: has neither Evolve nor React, so it does nothing
 	//	timeout process_test.Overdue: its Name has 1 to 200 letters, digits or -._: and is not ""
-	//	event process_test.MenuOrdered: has no Locate; say how it finds its instance by process.Key, Keys or Header
+	//	event process_test.MenuOrdered: has no Locate; say how it finds its instance by process.Key, Keys, Header or Claimed
 	//	event process_test.MenuOrdered: starts an instance, so NoInstance never applies; leave it out
 	//	3 pairs of a phase and an input have no choice (???): list the phase in In, Ignore, Defer or Hold of its On, set NoInstance or Completed there, or add .Otherwise(process.Ignore) to the definition
 	//	                                     no instance  active  completed
@@ -748,4 +748,60 @@ func ExampleTimeouts() {
 	// Output:
 	// 42 unanswered 2099-03-30 09:15:00 +0200 CEST
 	// <nil> <nil>
+}
+
+// An instance claims a further key. What names only that key finds it, also what came before.
+func ExampleClaimed() {
+	type InvoiceIssued struct{ Order, Invoice string }
+	type InvoicePaid struct{ Invoice string }
+	m := exampleMachine(
+		ordered(nil),
+		process.On[Menu, InvoiceIssued]{
+			NoInstance: process.Defer,
+			Locate:     process.Key(func(e InvoiceIssued) string { return e.Order }),
+			React: func(_ Menu, in process.Input[InvoiceIssued], do *process.Step) {
+				do.Correlate("invoice", in.Event.Invoice)
+			},
+		},
+		process.On[Menu, InvoicePaid]{
+			NoInstance: process.Defer,
+			Locate:     process.Claimed("invoice", func(e InvoicePaid) string { return e.Invoice }),
+			Evolve:     func(m Menu, _ process.Input[InvoicePaid]) Menu { m.Customer = true; return m },
+		},
+	)
+	happen(m, InvoicePaid{"R-1"})
+	fmt.Println(m.WaitingFor("invoice", "R-1"), "waits")
+	happen(m, MenuOrdered{"42"}, InvoiceIssued{"42", "R-1"})
+	inst, _ := m.Instance("42")
+	fmt.Println(inst.Claims)
+	// Output:
+	// InvoicePaid : deferred
+	// 1 waits
+	// MenuOrdered 42: handled
+	// InvoiceIssued 42: handled
+	//   claimed process.ClaimedKey{Name:"invoice", Key:"R-1"}
+	// InvoicePaid 42: handled
+	// [invoice "R-1"]
+}
+
+// Another instance may have the key. That is an outcome.
+func ExampleOnTaken() {
+	m := exampleMachine(
+		ordered(func(_ Menu, _ process.Input[MenuOrdered], do *process.Step) {
+			do.Correlate("table", "the one at the window")
+		}),
+		process.OnTaken[Menu]{Name: "table",
+			React: func(_ Menu, in process.Input[process.ClaimTaken], do *process.Step) {
+				fmt.Printf("%s has %s\n", in.Event.By, in.Event.Key)
+				do.Complete()
+			}},
+	)
+	happen(m, MenuOrdered{"42"}, MenuOrdered{"43"})
+	// Output:
+	// MenuOrdered 42: handled
+	//   claimed process.ClaimedKey{Name:"table", Key:"the one at the window"}
+	// 42 has the one at the window
+	// MenuOrdered 43: handled
+	// claim 43: handled
+	//   completed
 }

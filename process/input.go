@@ -19,6 +19,7 @@ const (
 	RejectedInput Kind = 3 // the rejection of a command that the instance sent
 	AcceptedInput Kind = 4 // the success of a command that the instance sent
 	FailedInput   Kind = 5 // the end of a command that the instance sent and that was given up, or came past its deadline
+	ClaimInput    Kind = 6 // the refusal of a claim, since another instance had the key
 )
 
 func (k Kind) String() string {
@@ -33,6 +34,8 @@ func (k Kind) String() string {
 		return "accepted"
 	case FailedInput:
 		return "failed"
+	case ClaimInput:
+		return "claim"
 	default:
 		return fmt.Sprintf("Kind(%d)", uint8(k))
 	}
@@ -87,6 +90,8 @@ func (t *Taken) describe() string {
 		return fmt.Sprintf("event %q %s at position %d of module %q", t.Type, t.ID, t.Position, t.Module)
 	case TimeoutInput:
 		return fmt.Sprintf("timeout %q due %s", t.Name, t.Time.Format(time.RFC3339Nano))
+	case ClaimInput:
+		return fmt.Sprintf("the refusal of a claim of %q", t.Type)
 	default:
 		return fmt.Sprintf("%v command %q %s", t.Kind, t.Type, t.Command)
 	}

@@ -52,23 +52,24 @@ type Instance struct {
 	Process      string
 	Key          string
 	Status       Status
-	Incarnation  int        // 1 for its first life
-	Version      int        // of the definition that decided on it last; 0 of one that is new
-	State        any        // of the definition's state type
-	Marks        []Mark     // per source: inputs up to it were decided
-	Taken        []event.ID // ids of the events it took, which recognise them when a log was exported and imported
-	Timers       []Timer    // timeouts to come
-	Deferred     []Taken    // inputs that it keeps for a later phase, in order
-	Phase        Phase      // where its last step left it, of a process that declares phases
-	Undos        []Undo     // commands that can be undone, in the order in which they were sent
-	Compensating bool       // it was given up, and is undoing what it did
-	Ending       Ending     // how it came to be completed
-	Once         []string   // keys that Step.Once was asked for
-	Sent         int        // commands it has sent
-	Steps        int        // inputs it has taken, those that were ignored included
-	Started      time.Time  // instant of its first input
-	Changed      time.Time  // instant of its last input
-	Token        uint64     // the store's own: what it compares when it saves
+	Incarnation  int          // 1 for its first life
+	Version      int          // of the definition that decided on it last; 0 of one that is new
+	State        any          // of the definition's state type
+	Marks        []Mark       // per source: inputs up to it were decided
+	Taken        []event.ID   // ids of the events it took, which recognise them when a log was exported and imported
+	Timers       []Timer      // timeouts to come
+	Deferred     []Taken      // inputs that it keeps for a later phase, in order
+	Claims       []ClaimedKey // further keys that it has claimed
+	Phase        Phase        // where its last step left it, of a process that declares phases
+	Undos        []Undo       // commands that can be undone, in the order in which they were sent
+	Compensating bool         // it was given up, and is undoing what it did
+	Ending       Ending       // how it came to be completed
+	Once         []string     // keys that Step.Once was asked for
+	Sent         int          // commands it has sent
+	Steps        int          // inputs it has taken, those that were ignored included
+	Started      time.Time    // instant of its first input
+	Changed      time.Time    // instant of its last input
+	Token        uint64       // the store's own: what it compares when it saves
 
 	turned json.RawMessage // State, where it was migrated and no step has recorded that
 	unread error           // why State is not what its history says
@@ -147,6 +148,11 @@ type Record struct {
 	Compensating bool     `json:"compensating,omitempty"` // the instance was given up: it undoes what it did
 	Ending       Ending   `json:"ending,omitempty"`       // of a completion
 
+	Claimed  []ClaimedKey `json:"claimed,omitempty"`  // keys that were claimed
+	Released []ClaimedKey `json:"released,omitempty"` // claims that ended; of a completion all
+	Refused  []Refusal    `json:"refused,omitempty"`  // claims that were refused
+	Marks    []Mark       `json:"marks,omitempty"`    // of a step that claimed: where the process stood in its sources
+
 	By       int             `json:"v,omitempty"`        // version of the definition that decided; 0 is that of the step before, 1 of the first
 	Migrated json.RawMessage `json:"migrated,omitempty"` // the state before the input, turned from that of an older version
 }
@@ -174,7 +180,8 @@ type Sent struct {
 // plain tells whether the record says no more than that its input was taken.
 func (r *Record) plain() bool {
 	return r.Ignored == "" && !r.Deferred && !r.Resumed && r.Phase == "" && r.Birth == nil && len(r.Set) == 0 && len(r.Cancelled) == 0 && len(r.Once) == 0 &&
-		len(r.Sent) == 0 && r.Emitted == 0 && !r.Completed && !r.Compensating && r.By == 0
+		len(r.Sent) == 0 && r.Emitted == 0 && !r.Completed && !r.Compensating && r.By == 0 &&
+		len(r.Claimed) == 0 && len(r.Released) == 0 && len(r.Refused) == 0
 }
 
 // note brings everything but the state up to date with a step: the same way live and when history is read again.
@@ -212,6 +219,13 @@ func (i *Instance) note(r *Record) {
 		i.Timers = append(i.Timers, t)
 	}
 	i.Once = append(i.Once, r.Once...)
+	for _, m := range r.Marks {
+		i.mark(m)
+	}
+	if len(r.Released) > 0 {
+		i.Claims = slices.DeleteFunc(slices.Clone(i.Claims), func(k ClaimedKey) bool { return slices.Contains(r.Released, k) })
+	}
+	i.Claims = append(i.Claims, r.Claimed...)
 	i.Sent += len(r.Sent)
 	i.Undos = undosAfter(i.Undos, r)
 	if r.Compensating {
@@ -238,6 +252,7 @@ type image struct {
 	Taken        []event.ID      `json:"taken,omitempty"`
 	Timers       []Timer         `json:"timers,omitempty"`
 	Deferred     []Taken         `json:"deferred,omitempty"`
+	Claims       []ClaimedKey    `json:"claims,omitempty"`
 	Phase        Phase           `json:"phase,omitempty"`
 	Undos        []Undo          `json:"undos,omitempty"`
 	Compensating bool            `json:"compensating,omitempty"`
@@ -262,7 +277,7 @@ func (i *Instance) Image() ([]byte, error) {
 		version = 0
 	}
 	return json.Marshal(image{Version: version, Status: i.Status, Incarnation: i.Incarnation, State: state, Marks: i.Marks, Taken: i.Taken, Timers: i.Timers,
-		Deferred: i.Deferred, Phase: i.Phase, Undos: i.Undos, Compensating: i.Compensating, Ending: i.Ending, Once: i.Once, Sent: i.Sent, Steps: i.Steps, Started: i.Started, Changed: i.Changed})
+		Deferred: i.Deferred, Claims: i.Claims, Phase: i.Phase, Undos: i.Undos, Compensating: i.Compensating, Ending: i.Ending, Once: i.Once, Sent: i.Sent, Steps: i.Steps, Started: i.Started, Changed: i.Changed})
 }
 
 // FromImage returns the instance that Image made the document of. A document that cannot be read as the definition's state
@@ -283,5 +298,5 @@ func (h Home) FromImage(key string, data []byte) (*Instance, error) {
 	}
 	return &Instance{Process: h.Process(), Key: key, Version: m.Version, Status: m.Status, Incarnation: m.Incarnation, State: state, Marks: m.Marks, Taken: m.Taken,
 		Timers:   m.Timers,
-		Deferred: m.Deferred, Phase: m.Phase, Undos: m.Undos, Compensating: m.Compensating, Ending: m.Ending, Once: m.Once, Sent: m.Sent, Steps: m.Steps, Started: m.Started, Changed: m.Changed}, nil
+		Deferred: m.Deferred, Claims: m.Claims, Phase: m.Phase, Undos: m.Undos, Compensating: m.Compensating, Ending: m.Ending, Once: m.Once, Sent: m.Sent, Steps: m.Steps, Started: m.Started, Changed: m.Changed}, nil
 }

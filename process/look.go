@@ -45,5 +45,5 @@ func outline(process, key string, e eventlog.Entry) (*Instance, error) {
 		return nil, nil
 	}
 	return &Instance{Process: process, Key: key, Version: max(1, m.Version), Status: m.Status, Incarnation: m.Incarnation, State: m.State, Marks: m.Marks, Taken: m.Taken,
-		Timers: m.Timers, Deferred: m.Deferred, Phase: m.Phase, Undos: m.Undos, Compensating: m.Compensating, Ending: m.Ending, Once: m.Once, Sent: m.Sent, Steps: m.Steps, Started: m.Started, Changed: m.Changed}, nil
+		Timers: m.Timers, Deferred: m.Deferred, Claims: m.Claims, Phase: m.Phase, Undos: m.Undos, Compensating: m.Compensating, Ending: m.Ending, Once: m.Once, Sent: m.Sent, Steps: m.Steps, Started: m.Started, Changed: m.Changed}, nil
 }

@@ -31,6 +31,7 @@ type Machine struct {
 	instances map[string]*machineInstance
 	made      uint64 // ids made up
 	soon      dues
+	claims    map[ClaimedKey]*machineClaim
 	back      []machineInput // emitted, and handled by the process itself
 	sent      []sentCommand
 	decisions []Decision
@@ -55,7 +56,7 @@ var MachineStart = time.Date(2026, time.January, 1, 0, 0, 0, 0, time.UTC)
 type machineInstance struct {
 	Instance
 	again   *Instance      // evolved a second time
-	waiting []machineInput // deferred until it starts
+	waiting []machineInput // deferred until it starts, or until it claimed a key; it is to take them next
 	failed  bool           // it stands aside
 }
 
@@ -81,7 +82,7 @@ func NewMachine(def Definition, o MachineOptions) (*Machine, error) {
 	if o.Start.IsZero() {
 		o.Start = MachineStart
 	}
-	m := &Machine{def: &def, options: o, now: event.Micro(o.Start), most: restless, modules: map[string]*machineModule{}, instances: map[string]*machineInstance{}, undos: map[string]any{}}
+	m := &Machine{def: &def, options: o, now: event.Micro(o.Start), most: restless, modules: map[string]*machineModule{}, instances: map[string]*machineInstance{}, undos: map[string]any{}, claims: map[ClaimedKey]*machineClaim{}}
 	m.router, err = newRouter(&def, nil, func(t reflect.Type) ([]string, error) { return []string{t.String()}, nil })
 	if err != nil {
 		return nil, err
@@ -210,13 +211,20 @@ func (m *Machine) event(in *machineInput) error {
 	if err != nil {
 		return err
 	}
-	if len(keys) == 0 {
+	claims, err := m.router.claims(&in.taken, in.handlings)
+	if err != nil {
+		return err
+	}
+	if len(keys) == 0 && len(claims) == 0 {
 		m.decide("", in, VerdictNoKey)
 		return nil
 	}
 	var errs []error
 	for _, key := range keys {
 		errs = append(errs, m.give(key, in))
+	}
+	for _, k := range claims {
+		errs = append(errs, m.giveClaimed(k, in))
 	}
 	return errors.Join(errs...)
 }
@@ -244,15 +252,8 @@ func (m *Machine) give(key string, in *machineInput) error {
 		m.decide(key, in, VerdictDuplicate)
 		return nil
 	}
-	born := x.Status == New
 	err := m.offer(x, in)
-	if waiting := x.waiting; born && x.Status != New { // what was deferred follows
-		x.waiting = nil
-		for n := range waiting {
-			err = errors.Join(err, m.takeDeferred(x, &waiting[n]))
-		}
-	}
-	return err
+	return errors.Join(err, m.drain(x)) // what was deferred follows
 }
 
 // offer follows the declared choice for an input, and takes up what was deferred when its phase has come.
@@ -421,7 +422,8 @@ func (m *Machine) fire(d due) error {
 		return nil
 	}
 	m.moveTo(d.at)
-	return m.fireTimer(x, timer)
+	err := m.fireTimer(x, timer)
+	return errors.Join(err, m.drain(x))
 }
 
 func (m *Machine) fireTimer(x *machineInstance, timer Timer) error {
@@ -470,7 +472,7 @@ func (m *Machine) outcome(in Taken, cmd, result any) ([]Decision, error) {
 	if x.failed {
 		m.decide(x.Key, &machineInput{in, handlings}, VerdictQueued)
 	} else {
-		err = errors.Join(err, m.offer(x, &machineInput{in, handlings}))
+		err = errors.Join(err, m.offer(x, &machineInput{in, handlings}), m.drain(x))
 	}
 	return m.decided(errors.Join(err, m.pass(m.now)))
 }

@@ -16,7 +16,7 @@ import (
 type Decision struct {
 	Instance string // "" for an event that found no key
 	Kind     Kind   //
-	Input    any    // the event, the timeout, the Rejected[C], the Accepted[C, R] or the Failed[C]
+	Input    any    // the event, the timeout, the Rejected[C], the Accepted[C, R], the Failed[C] or the ClaimTaken
 	At       time.Time
 	Verdict  Verdict //
 	Effects  []Effect
@@ -40,7 +40,7 @@ const (
 // Effect is one thing that must ensue.
 type Effect struct {
 	Kind     EffectKind
-	Value    any            // the command, the event or the timeout; nil of a completion
+	Value    any            // the command, the event, the timeout or the ClaimedKey; nil of a completion
 	ID       event.ID       // of the command, the event or the timeout
 	Module   string         // of a command: as SendTo named it
 	Name     string         // of a timeout: with its key
@@ -60,6 +60,8 @@ const (
 	EffectCancelled    EffectKind = "cancelled"
 	EffectCompleted    EffectKind = "completed"
 	EffectCompensating EffectKind = "compensating"
+	EffectClaimed      EffectKind = "claimed"
+	EffectReleased     EffectKind = "released" // by Release; a completion releases all
 )
 
 // UnhandledError reports an input that a definition has no part for.
@@ -133,6 +135,9 @@ func (m *Machine) compute(x *machineInstance, in *Taken, rec *Record, handlings 
 				return err
 			}
 		}
+	}
+	if err := m.correlate(x, rec, s); err != nil {
+		return err
 	}
 	if rec.Compensating {
 		m.effects = append(m.effects, Effect{Kind: EffectCompensating})

@@ -9,9 +9,10 @@ import (
 	"github.com/ensue-io/ensue/event"
 )
 
-// Locator finds the instances that an event concerns, by their keys. Make one with Key, Keys or Header.
+// Locator finds the instances that an event concerns, by their keys. Make one with Key, Keys, Header or Claimed.
 type Locator[E any] struct {
-	find func(E, event.Metadata) []string
+	find  func(E, event.Metadata) []string
+	claim string // the name under which the keys are claimed; "" where they are the instances' own
 }
 
 // Key locates one instance by the event's payload. An empty key finds none.
@@ -48,7 +49,7 @@ type On[S, E any] struct {
 }
 
 func (o On[S, E]) define(d *Definition, _ *S) {
-	h := &handler{kind: EventInput, goType: reflect.TypeFor[E](), module: o.Module, starts: o.Starts, noInstance: o.NoInstance,
+	h := &handler{kind: EventInput, goType: reflect.TypeFor[E](), module: o.Module, starts: o.Starts, noInstance: o.NoInstance, claim: o.Locate.claim,
 		in: o.In, ignore: o.Ignore, postpone: o.Defer, hold: o.Hold, completed: o.Completed}
 	if find := o.Locate.find; find != nil {
 		h.locate = func(fact any, m event.Metadata) []string { return find(fact.(E), m) }

@@ -254,6 +254,9 @@ func (in *declared) locator() *handler {
 	return in.parts[0]
 }
 
+// claimed tells whether the input finds its instance by a key that this has claimed.
+func (in *declared) claimed() bool { return in.locator().claim != "" }
+
 func (in *declared) String() string { return in.parts[0].String() }
 
 // fate says what becomes of an input at an instance: of several facts, any that is handled decides, then any that must not

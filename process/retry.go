@@ -147,6 +147,7 @@ func (t *term) retry(ctx context.Context, h *Holding) error {
 	if err != nil {
 		return err
 	}
+	last := h.Next
 	t.cache.drop(h.Instance) // what failed may have changed it in place
 	inst, err := t.instance(ctx, h.Instance)
 	if err != nil {
@@ -177,7 +178,7 @@ func (t *term) retry(ctx context.Context, h *Holding) error {
 	if settled, err := t.settle(h, inst); err != nil || !settled {
 		return err
 	}
-	if h.Queued > 0 && len(items) > 0 {
+	if h.Queued > 0 && (len(items) > 0 || h.Next > last) {
 		t.batch.hold(h) // the rest follows in the next turn
 		return nil
 	}
@@ -200,7 +201,7 @@ func (t *term) birthFirst(ctx context.Context, h *Holding, inst *Instance) ([]qu
 	for n := range all {
 		handlings, err := t.router.decode(&all[n].taken)
 		if err == nil {
-			handlings, err = t.router.concerning(h.Instance, &all[n].taken, handlings)
+			handlings, err = t.router.concerning(inst, &all[n].taken, handlings)
 		}
 		policy := Handle
 		if err == nil {

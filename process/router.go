@@ -15,6 +15,7 @@ type router struct {
 	def      *Definition
 	types    map[string]*event.Registry // by module
 	timeouts map[string]*declared       // by the type's stable name
+	refused  map[string]*declared       // refusals of claims, by the name of the keys
 	outcomes map[outcomeKey]*declared
 	known    map[event.ID][]handling // of a machine, which has no types: what was deferred
 	former   []formerRouter          // of older versions, where the definition names them
@@ -29,7 +30,7 @@ type outcomeKey struct {
 // newRouter prepares the definition for the modules around it. commandNames tells the stable name of a command's Go type,
 // and those that it had before.
 func newRouter(d *Definition, types map[string]*event.Registry, commandNames func(reflect.Type) ([]string, error)) (*router, error) {
-	r := &router{def: d, types: types, timeouts: map[string]*declared{}, outcomes: map[outcomeKey]*declared{}, known: map[event.ID][]handling{}}
+	r := &router{def: d, types: types, timeouts: map[string]*declared{}, refused: map[string]*declared{}, outcomes: map[outcomeKey]*declared{}, known: map[event.ID][]handling{}}
 	var errs []error
 	for _, in := range d.inputs {
 		switch in.kind {
@@ -40,6 +41,8 @@ func newRouter(d *Definition, types map[string]*event.Registry, commandNames fun
 				}
 				r.timeouts[name] = in
 			}
+		case ClaimInput:
+			r.refused[in.name] = in
 		case RejectedInput, AcceptedInput, FailedInput:
 			names, err := commandNames(in.goType)
 			if err != nil {
@@ -153,6 +156,8 @@ func (r *router) decode(t *Taken) ([]handling, error) {
 		return handlings, nil
 	case TimeoutInput:
 		return r.single(r.timeouts[t.Type], t)
+	case ClaimInput:
+		return r.single(r.refused[t.Type], t)
 	default:
 		return r.single(r.outcomes[outcomeKey{t.Kind, t.Type}], t)
 	}
@@ -165,7 +170,7 @@ func (r *router) decodeFor(inst *Instance, in *Taken) ([]handling, error) {
 		return nil, nil
 	}
 	if err == nil && len(facts) != 1 {
-		facts, err = r.concerning(inst.Key, in, facts)
+		facts, err = r.concerning(inst, in, facts)
 	}
 	return facts, err
 }
@@ -200,7 +205,7 @@ func (r *router) onEvent(module string, goType reflect.Type) *declared {
 
 // concerning returns those of an input's facts that concern the instance: each of several goes to the instances that it
 // locates. One alone is not located again, so that history stays what it was when a Locate changes.
-func (r *router) concerning(key string, t *Taken, handlings []handling) (own []handling, err error) {
+func (r *router) concerning(i *Instance, t *Taken, handlings []handling) (own []handling, err error) {
 	if t.Kind != EventInput || len(handlings) < 2 {
 		return handlings, nil
 	}
@@ -209,24 +214,41 @@ func (r *router) concerning(key string, t *Taken, handlings []handling) (own []h
 		if err != nil {
 			return nil, err
 		}
-		if slices.Contains(keys, key) {
+		claims, err := r.claimsOf(t, handlings[n])
+		if err != nil {
+			return nil, err
+		}
+		if slices.Contains(keys, i.Key) || slices.ContainsFunc(claims, func(k ClaimedKey) bool { return slices.Contains(i.Claims, k) }) {
 			own = append(own, handlings[n])
 		}
 	}
 	return own, nil
 }
 
-// locate returns the keys of the instances that an event concerns, each once, in order. A locator that panics, or a key
-// that no stream can have, is an error.
-func (r *router) locate(t *Taken, handlings []handling) (keys []string, err error) {
+// find asks a locator. One that panics is an error.
+func (r *router) find(by *handler, t *Taken, fact any) (keys []string, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = &StepError{Process: r.def.name, Input: t.describe(), Err: fmt.Errorf("panic in Locate: %v", p), Stack: string(debug.Stack())}
 		}
 	}()
+	return by.locate(fact, t.Metadata), nil
+}
+
+// locate returns the keys of the instances that an event concerns, each once, in order, but for those that they have
+// claimed. A key that no stream can have is an error.
+func (r *router) locate(t *Taken, handlings []handling) (keys []string, err error) {
 	var seen map[string]bool // of many: most events have one
 	for _, x := range handlings {
-		for _, key := range x.in.locator().locate(x.fact, t.Metadata) {
+		by := x.in.locator()
+		if by.claim != "" {
+			continue
+		}
+		found, err := r.find(by, t, x.fact)
+		if err != nil {
+			return nil, err
+		}
+		for _, key := range found {
 			if key == "" || seen[key] || seen == nil && slices.Contains(keys, key) {
 				continue
 			}

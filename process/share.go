@@ -266,6 +266,7 @@ func (t *term) compare(ctx context.Context) error {
 		return err
 	}
 	t.looked, t.division = time.Now(), d
+	t.claims.look = t.correlates
 	if finished, err := t.allFinished(ctx, d); err != nil {
 		return err
 	} else if finished {
@@ -319,6 +320,9 @@ func (e *Engine) allFinished(ctx context.Context, d *consumer.Division) (bool, e
 		if len(s.Finished) == 0 || !maps.Equal(s.Finished, d.Partitions[0].Finished) {
 			return false, nil
 		}
+	}
+	if handing, err := e.handing(ctx, func(string) bool { return true }); err != nil || handing {
+		return false, err
 	}
 	heads, err := e.heads(ctx) // behind the entries: what was appended since shows
 	return err == nil && maps.Equal(heads, d.Partitions[0].Finished), err

@@ -97,9 +97,11 @@ type item struct {
 	Taken
 	handlings []handling
 	keys      []string
-	given     int   // so many of the keys have been given it
-	others    bool  // it concerns partitions of other workers alone
-	err       error // it cannot be decoded or located
+	claims    []ClaimedKey // that it names
+	given     int          // so many of the keys have been given it
+	claimed   int          // and of the claimed ones
+	others    bool         // it concerns partitions of other workers alone
+	err       error        // it cannot be decoded or located
 }
 
 // page is what a source read at once.
@@ -198,6 +200,9 @@ func (s *source) read(ctx context.Context, r *router, replay bool, at eventlog.P
 				continue // of a type that an upcaster might have turned into one of ours
 			}
 			it.keys, it.err = r.locate(&it.Taken, it.handlings)
+			if it.err == nil {
+				it.claims, it.err = r.claims(&it.Taken, it.handlings)
+			}
 		}
 		it.keep(s.mine)
 		p.items = append(p.items, it)
@@ -219,11 +224,11 @@ func (it *item) keep(m mine) {
 	if m.all {
 		return
 	}
-	if it.err != nil || len(it.keys) == 0 {
+	if it.err != nil || len(it.keys) == 0 && len(it.claims) == 0 {
 		it.others = !m.has(it.ownKey())
 	} else {
 		it.keys = slices.DeleteFunc(it.keys, func(key string) bool { return !m.has(key) })
-		it.others = len(it.keys) == 0
+		it.others = len(it.keys) == 0 && len(it.claims) == 0 // whose a claimed key is, its entry tells
 	}
 	if it.others {
 		it.handlings, it.Data = nil, nil

@@ -2,6 +2,7 @@ package process
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"runtime/debug"
@@ -22,6 +23,7 @@ type Step struct {
 	input   *Taken
 	rec     *Record
 	emitted []event.Event
+	refused []Taken // inputs that refused claims become
 	err     error
 }
 
@@ -36,6 +38,10 @@ type world interface {
 	event(fact any) (event.Event, error)
 	// carried names the headers that go from input to command to event.
 	carried() []string
+	// holder returns the instance that has claimed a key; "" where none has.
+	holder(k ClaimedKey) (instance string, err error)
+	// stands returns where the process stands, for an instance, in its sources.
+	stands(instance string) []Mark
 }
 
 // Instance returns the instance's key.
@@ -291,6 +297,14 @@ func (d *Definition) compute(w world, inst *Instance, t *Taken, rec *Record, han
 		if after != phase {
 			rec.Phase = after
 		}
+	}
+	s.correlated()
+	var around *worldError
+	if errors.As(s.err, &around) {
+		return nil, nil, around.error
+	}
+	if s.refused, err = s.refusals(); err != nil {
+		s.fail(err)
 	}
 	if s.err != nil {
 		return nil, nil, &StepError{Process: d.name, Instance: inst.Key, Input: t.describe(), Err: s.err}

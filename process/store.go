@@ -117,7 +117,7 @@ func (h Home) Replay(i *Instance, r *Record) error {
 	}
 	handlings, err := own.decode(&r.Input)
 	if err == nil {
-		handlings, err = own.concerning(i.Key, &r.Input, handlings)
+		handlings, err = own.concerning(i, &r.Input, handlings)
 	}
 	if err != nil && r.Ignored == "" && !r.Deferred && !errors.Is(err, errUnhandled) {
 		return fail(err)

@@ -35,10 +35,20 @@ func (t *term) preload(ctx context.Context) error {
 	}
 	limit := t.limit()
 	for _, s := range t.sources {
+		if t.correlates {
+			if err := t.claimsAhead(s); err != nil {
+				return err
+			}
+		}
 		for n := range min(limit, len(s.buffer)) {
 			it := &s.buffer[n]
 			for _, key := range it.keys[it.given:min(len(it.keys), it.given+limit)] {
 				want(key)
+			}
+			for _, k := range it.claims[it.claimed:] {
+				if c := t.claims.rows[k]; c != nil && c.Instance != "" && t.mine.has(c.Instance) {
+					want(c.Instance)
+				}
 			}
 		}
 	}
@@ -103,7 +113,7 @@ func (t *term) takeEvent(ctx context.Context, s *source, it *item) (whole bool, 
 		h.failed(&it.Taken, it.err, t.cfg.Now(), Retry{Attempts: 1})
 		return true, t.enqueue(h, &it.Taken)
 	}
-	if len(it.keys) == 0 {
+	if len(it.keys) == 0 && len(it.claims) == 0 {
 		p := t.mine.partition(it.ownKey())
 		if s.handled(p, it.Position) {
 			return true, nil
@@ -124,19 +134,33 @@ func (t *term) takeEvent(ctx context.Context, s *source, it *item) (whole bool, 
 			continue // read again since another partition's cursor is behind: it counts for nothing
 		}
 		s.dirty[p] = true
-		own, err := t.router.concerning(key, &it.Taken, it.handlings)
-		if err != nil {
+		if err := t.giveCounted(ctx, key, it); err != nil {
 			return false, err
 		}
-		known := t.batch.stats.Duplicates
-		if err := t.give(ctx, key, &it.Taken, own); err != nil {
-			return false, err
+	}
+	for ; it.claimed < len(it.claims); it.claimed++ {
+		if t.batch.inputs >= t.limit() || t.batch.looked >= 8*t.cfg.Batch {
+			return false, nil
 		}
-		if t.batch.stats.Duplicates == known { // what was decided before takes no room in the batch, or a crash in every batch would never let it come further
-			t.batch.inputs++
+		t.batch.looked++
+		if err := t.takeClaimed(ctx, s, it, it.claims[it.claimed]); err != nil {
+			return false, err
 		}
 	}
 	return true, nil
+}
+
+// giveCounted gives an event to one instance and counts it. What was decided before takes no room in the batch, or a crash
+// in every batch would never let it come further.
+func (t *term) giveCounted(ctx context.Context, key string, it *item) error {
+	known := t.batch.stats.Duplicates
+	if err := t.give(ctx, key, &it.Taken, it.handlings); err != nil {
+		return err
+	}
+	if t.batch.stats.Duplicates == known {
+		t.batch.inputs++
+	}
+	return nil
 }
 
 // give lets one instance take an event, by where it is in its life.
@@ -158,6 +182,9 @@ func (t *term) give(ctx context.Context, key string, in *Taken, handlings []hand
 	if inst.Status != New && inst.Duplicate(in) {
 		t.batch.stats.Duplicates++
 		return nil
+	}
+	if handlings, err = t.router.concerning(inst, in, handlings); err != nil {
+		return t.failOrStop(key, inst, in, err)
 	}
 	born := inst.Status == New
 	if err := t.offer(inst, in, handlings); err != nil {
@@ -308,18 +335,17 @@ func (t *term) step(inst *Instance, in *Taken, birth *Birth, handlings []handlin
 		return &StepError{Process: t.timers.process, Instance: inst.Key, Input: in.describe(), Err: err}
 	}
 	had := timerNames(inst)
-	rec, s, err := t.router.of(inst).def.step(t.Engine, inst, in, birth, handlings)
+	rec, s, err := t.router.of(inst).def.step(t, inst, in, birth, handlings)
 	if err != nil {
 		return err
 	}
-	t.taken(inst, in, rec, s.emitted, had)
-	return nil
+	return t.taken(inst, in, rec, s, had)
 }
 
 // taken puts what an instance took, and what was decided, into the batch.
-func (t *term) taken(inst *Instance, in *Taken, rec *Record, emitted []event.Event, had []string) {
+func (t *term) taken(inst *Instance, in *Taken, rec *Record, s *Step, had []string) error {
 	t.batch.stats.Inputs++
-	t.batch.step(inst, Taking{Record: *rec, Emitted: emitted, Home: in.Kind == EventInput && in.Module == t.cfg.Home && in.Log == t.home.Log.ID()})
+	t.batch.step(inst, Taking{Record: *rec, Emitted: s.emitted, Home: in.Kind == EventInput && in.Module == t.cfg.Home && in.Log == t.home.Log.ID()})
 	if in.Kind == TimeoutInput {
 		t.batch.stats.Timeouts++
 		t.batch.deleteTimeout(t.timers.process, inst.Key, in.Name)
@@ -339,6 +365,7 @@ func (t *term) taken(inst *Instance, in *Taken, rec *Record, emitted []event.Eve
 	for _, sent := range rec.Sent {
 		t.batch.sent = append(t.batch.sent, pending{instance: inst.Key, sent: sent, first: true})
 	}
+	return t.correlate(inst, rec, s.refused)
 }
 
 func timerNames(inst *Instance) []string {

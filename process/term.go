@@ -33,6 +33,7 @@ type term struct {
 	waited   time.Time           // when the first of those that wait has waited for too long; zero for never
 	dispatch *dispatcher
 	ignored  map[ignoredKey]*ignoredCount
+	claims   claims
 	batch    batch
 	wake     chan struct{} // something happened that the loop may wait for
 	running  sync.WaitGroup
@@ -97,7 +98,7 @@ func (t *term) restore(ctx context.Context) error {
 	if err := t.timers.load(ctx); err != nil {
 		return err
 	}
-	t.whole = true
+	t.whole, t.claims.look = true, t.correlates
 	return nil
 }
 
@@ -191,6 +192,7 @@ func (t *term) turn(ctx context.Context) (bool, error) {
 	}
 	t.timers.trim()
 	t.cache.turn()
+	t.claims.begin(ctx, t)
 	for _, s := range t.sources {
 		got, blocked, err := s.poll()
 		if err != nil {
@@ -210,6 +212,9 @@ func (t *term) turn(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	if err := t.takeWaits(ctx); err != nil {
+		return false, err
+	}
+	if err := t.takeClaims(ctx); err != nil {
 		return false, err
 	}
 	if open, _ := t.dispatch.backlog(); open-t.batch.early < maxBacklog {

@@ -32,6 +32,7 @@ const (
 	CommandProblem ProblemKind = "command"   // a command that was decided
 	TimeoutProblem ProblemKind = "timeout"   // a timeout to come
 	HoldProblem    ProblemKind = "hold"      // an instance that stands aside, or its queue
+	ClaimProblem   ProblemKind = "claim"     // a key that an instance has claimed, or what waits beside it
 	SettingProblem ProblemKind = "setting"   // a description, a seal, a lease
 	NotChecked     ProblemKind = "unchecked" // no problem: something that could not be looked at, and why
 )

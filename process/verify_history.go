@@ -19,6 +19,7 @@ type history struct {
 	steps    int
 	sent     []issued
 	outcomes map[event.ID]Kind // that it took, by command
+	refused  map[event.ID]bool // claims that were refused, by the input that each becomes
 	problems []Problem
 	broken   bool // something could not be read, so what follows from it is not known
 }
@@ -91,7 +92,7 @@ type folding struct {
 }
 
 func newFolding(home Home, one candidate) *folding {
-	h := &history{Instance: Instance{Process: home.Process(), Key: one.key}, last: one.truncated, outcomes: map[event.ID]Kind{}, broken: one.truncated > 0}
+	h := &history{Instance: Instance{Process: home.Process(), Key: one.key}, last: one.truncated, outcomes: map[event.ID]Kind{}, refused: map[event.ID]bool{}, broken: one.truncated > 0}
 	return &folding{history: h, home: home, stream: home.Stream(one.key), taken: map[event.ID]event.Version{}}
 }
 
@@ -196,6 +197,7 @@ func (f *folding) step(r *Record, at event.Version) {
 		e := s.envelope()
 		f.sent = append(f.sent, issued{id: s.ID, number: s.Number, module: s.Module, name: s.Type, digest: e.Digest()})
 	}
+	f.checkClaims(r, at)
 	f.note(r)
 	f.Taken = f.Taken[:0] // f.taken has them
 }
@@ -203,7 +205,7 @@ func (f *folding) step(r *Record, at event.Version) {
 // checkInput checks that an input is one, and was not taken before.
 func (f *folding) checkInput(in *Taken, at event.Version) {
 	switch {
-	case in.Kind < EventInput || in.Kind > FailedInput:
+	case in.Kind < EventInput || in.Kind > ClaimInput:
 		f.bad(at, "its input is of kind %d, which there is not", in.Kind)
 	case in.ID.IsZero():
 		f.bad(at, "its input has no id")
@@ -233,6 +235,33 @@ func (f *folding) checkOrigin(in *Taken, at event.Version) {
 			f.bad(at, "it takes the outcome of command %s, which the instance did not send", in.Command)
 		}
 		f.outcomes[in.Command] = in.Kind
+	case ClaimInput:
+		if !f.refused[in.ID] && !f.broken {
+			f.bad(at, "it takes %s, which it was not refused", in.describe())
+		}
+	}
+}
+
+// checkClaims checks that what a step claims is no claim of the instance yet, and that what it releases is one.
+func (f *folding) checkClaims(r *Record, at event.Version) {
+	if f.broken {
+		return
+	}
+	for _, k := range r.Claimed {
+		if slices.Contains(f.Claims, k) {
+			f.bad(at, "it claims %v, which it has claimed already", k)
+		}
+	}
+	for _, k := range r.Released {
+		if !slices.Contains(f.Claims, k) {
+			f.bad(at, "it releases %v, which it has not claimed", k)
+		}
+	}
+	for _, x := range r.Refused {
+		f.refused[x.ID] = true
+	}
+	if r.Completed && len(r.Released) != len(f.Claims) {
+		f.bad(at, "it completes the instance and releases %d of its %d claims", len(r.Released), len(f.Claims))
 	}
 }
 

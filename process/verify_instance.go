@@ -30,6 +30,7 @@ type check struct {
 	listed   int64 // of the instances looked at, those in the list
 	timeouts int64 // entries that an instance knows of
 	pending  int64
+	claims   int64
 	looked   int64
 }
 
@@ -63,6 +64,9 @@ func (v *verifier) process(ctx context.Context, m Module, d *Description) error 
 		return err
 	}
 	if err := c.leftOver(ctx, eventlog.Pending, c.pending, c.strayPending); err != nil {
+		return err
+	}
+	if err := c.claimEntries(ctx, c.claims); err != nil {
 		return err
 	}
 	return c.holds(ctx)
@@ -126,6 +130,7 @@ func (c *check) page(ctx context.Context, page []candidate) error {
 	c.listed += count.listed
 	c.timeouts += count.timeouts
 	c.pending += count.pending
+	c.claims += count.claims
 	for n := range page {
 		if len(found[n]) == 0 {
 			continue
@@ -164,7 +169,7 @@ func both(first, again []Problem) []Problem {
 }
 
 // counted is how many entries the instances of a page account for.
-type counted struct{ listed, timeouts, pending int64 }
+type counted struct{ listed, timeouts, pending, claims int64 }
 
 // look checks the instances of a page and returns the problems of each. Histories are read before entries, and pending
 // commands before receipts: a command is always in one of the places that are still to be looked at.
@@ -194,6 +199,9 @@ func (c *check) look(ctx context.Context, page []candidate) (found [][]Problem, 
 		found[n] = problems
 	}
 	if count.timeouts, err = c.checkTimeouts(ctx, folds, found); err != nil {
+		return nil, count, err
+	}
+	if count.claims, err = c.checkClaims(ctx, folds, found); err != nil {
 		return nil, count, err
 	}
 	count.pending, err = c.checkCommands(ctx, folds, found)

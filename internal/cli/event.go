@@ -124,6 +124,10 @@ type stepView struct {
 	Once      []string      `json:"once,omitempty"`
 	Emitted   int           `json:"emitted,omitempty"`
 	Completed bool          `json:"completed,omitempty"`
+
+	Claimed  []process.ClaimedKey `json:"claimed,omitempty"`
+	Released []process.ClaimedKey `json:"released,omitempty"`
+	Refused  []process.ClaimTaken `json:"refused,omitempty"`
 }
 
 // inputView is an input of an instance as it is shown.
@@ -168,7 +172,11 @@ type timeoutView struct {
 }
 
 func stepOf(r *process.Record) stepView {
-	v := stepView{Input: inputOf(&r.Input), Linked: r.Linked, Ignored: r.Ignored, Cancelled: r.Cancelled, Once: r.Once, Emitted: r.Emitted, Completed: r.Completed}
+	v := stepView{Input: inputOf(&r.Input), Linked: r.Linked, Ignored: r.Ignored, Cancelled: r.Cancelled, Once: r.Once, Emitted: r.Emitted, Completed: r.Completed,
+		Claimed: r.Claimed, Released: r.Released}
+	for i := range r.Refused {
+		v.Refused = append(v.Refused, r.Refused[i].ClaimTaken)
+	}
 	if r.Birth != nil {
 		v.Starts = r.Birth.Incarnation
 	}
@@ -234,6 +242,15 @@ func (v *stepView) effects() (lines []string) {
 	}
 	for _, key := range v.Once {
 		lines = append(lines, "does "+key+", once")
+	}
+	for _, k := range v.Claimed {
+		lines = append(lines, "claims "+k.String())
+	}
+	for _, k := range v.Refused {
+		lines = append(lines, fmt.Sprintf("claims %s %q, which %s has", k.Name, k.Key, k.By))
+	}
+	for _, k := range v.Released {
+		lines = append(lines, "releases "+k.String())
 	}
 	if v.Completed {
 		lines = append(lines, "completes the instance")

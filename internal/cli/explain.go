@@ -55,20 +55,21 @@ and what happens next and when.`,
 
 // explainView is what there is to say of an instance.
 type explainView struct {
-	Process  string          `json:"process"`
-	Instance string          `json:"instance"`
-	Status   process.Status  `json:"status"`
-	Since    *time.Time      `json:"since,omitempty"` // when it took its last input
-	Started  *time.Time      `json:"started,omitempty"`
-	Inputs   int             `json:"inputs"`
-	State    json.RawMessage `json:"state,omitempty"` // where the program has the definition
-	WaitsFor []waitView      `json:"waitsFor"`
-	Timeouts []timeoutView   `json:"timeouts"`
-	Commands []commandView   `json:"commands"`
-	Aside    *asideView      `json:"aside,omitempty"`
-	Queue    []inputView     `json:"queue"`
-	Last     []stepView      `json:"last"`
-	Next     []nextView      `json:"next"`
+	Process  string               `json:"process"`
+	Instance string               `json:"instance"`
+	Status   process.Status       `json:"status"`
+	Since    *time.Time           `json:"since,omitempty"` // when it took its last input
+	Started  *time.Time           `json:"started,omitempty"`
+	Inputs   int                  `json:"inputs"`
+	State    json.RawMessage      `json:"state,omitempty"` // where the program has the definition
+	WaitsFor []waitView           `json:"waitsFor"`
+	Timeouts []timeoutView        `json:"timeouts"`
+	Commands []commandView        `json:"commands"`
+	Aside    *asideView           `json:"aside,omitempty"`
+	Queue    []inputView          `json:"queue"`
+	Claims   []process.ClaimedKey `json:"claims,omitempty"`
+	Last     []stepView           `json:"last"`
+	Next     []nextView           `json:"next"`
 }
 
 // waitView is an input that an instance would take.
@@ -88,7 +89,7 @@ func (p *program) explain(ctx context.Context, o *opened, i *known, key string, 
 	v := &explainView{Process: i.process.Process, Instance: key, WaitsFor: []waitView{}, Timeouts: []timeoutView{}, Commands: orEmpty(i.commands),
 		Queue: []inputView{}, Last: []stepView{}, Next: []nextView{}}
 	if n := i.instance; n != nil {
-		v.Status, v.Since, v.Started, v.Inputs = n.Status, &n.Changed, &n.Started, n.Steps
+		v.Status, v.Since, v.Started, v.Inputs, v.Claims = n.Status, &n.Changed, &n.Started, n.Steps, n.Claims
 		for _, t := range n.Timers {
 			v.Timeouts = append(v.Timeouts, timeoutOf(t))
 		}
@@ -130,9 +131,12 @@ func (i *known) waitsFor(status process.Status) []waitView {
 	for _, in := range i.process.Inputs {
 		switch in.Kind {
 		case process.EventInput:
-			if status == process.New && !in.Starts {
+			claims := func(k process.ClaimedKey) bool { return k.Name == in.Claim }
+			if status == process.New && !in.Starts || in.Claim != "" && !slices.ContainsFunc(i.instance.Claims, claims) {
 				continue
 			}
+		case process.ClaimInput:
+			continue
 		case process.TimeoutInput:
 			continue // those that were set are listed by themselves
 		default:
@@ -235,6 +239,12 @@ func (p *program) showExplained(v *explainView) {
 			t.row(text("timeout"), cyan.of("%s", w.Name), text("%s", p.until(w.Due)))
 		}
 		t.end()
+	}
+	if len(v.Claims) > 0 {
+		p.heading("Has claimed", false, "")
+		for _, k := range v.Claims {
+			fmt.Fprintf(p.out, "  %s\n", clean(k.String()))
+		}
 	}
 	if len(v.Commands) > 0 {
 		p.heading("Commands", false, "")

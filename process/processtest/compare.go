@@ -17,7 +17,7 @@ type row struct {
 // compare puts what was decided beside what is wanted. Commands and emitted events are compared in their order if
 // ordered, the rest in any.
 func compare(have []got, wants []want, ordered bool) (rows []row, same bool) {
-	for _, c := range []class{failure, sent, emitted, timeout, cancelled, compensating, completed, state} {
+	for _, c := range []class{failure, sent, emitted, timeout, cancelled, claimed, released, compensating, completed, state} {
 		g := pick(have, func(g *got) bool { return g.class == c })
 		w := pick(wants, func(w *want) bool { return w.class == c })
 		if c.inOrder() && ordered {

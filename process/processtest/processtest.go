@@ -179,6 +179,10 @@ func (s *Scenario) got() []got {
 				g.class = completed
 			case process.EffectCompensating:
 				g.class = compensating
+			case process.EffectClaimed:
+				g.class = claimed
+			case process.EffectReleased:
+				g.class = released
 			case process.EffectSet:
 				if _, still := pending[e.ID.String()]; !still {
 					continue // it fired, or was cancelled or replaced

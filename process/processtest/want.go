@@ -33,6 +33,8 @@ const (
 	cancelled    class = "cancel"
 	completed    class = "completed"
 	compensating class = "compensating"
+	claimed      class = "claim"
+	released     class = "release"
 	state        class = "state"
 	failure      class = "fails"
 )
@@ -78,6 +80,16 @@ func TimeoutAt(due time.Time, value any) Want {
 // Cancelled is wanted of a timeout that was pending before When and has been cancelled by Step.Cancel. What completion
 // cancels, or a newer timeout replaces, is not wanted.
 func Cancelled(value any) Want { return wanted(cancelled, value) }
+
+// Claimed is wanted of a key that an instance claimed by Step.Correlate.
+func Claimed(name, key string) Want {
+	return wanted(claimed, process.ClaimedKey{Name: name, Key: key})
+}
+
+// Released is wanted of a claim that Step.Release ended. What completion releases is not wanted.
+func Released(name, key string) Want {
+	return wanted(released, process.ClaimedKey{Name: name, Key: key})
+}
 
 // State is wanted of the state that the instance has now. It is looked at only when it is wanted.
 func State(value any) Want { return wanted(state, value) }
