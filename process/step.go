@@ -2,6 +2,7 @@ package process
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"runtime/debug"
@@ -77,6 +78,10 @@ func (s *Step) SendTo(module string, cmd any, options ...SendOption) {
 	}
 	before, err := o.deadline(s.Now())
 	if err != nil {
+		s.fail(fmt.Errorf("send %T: %w", cmd, err))
+		return
+	}
+	if err := errors.Join(s.def.maySend(cmd), s.def.maySend(o.undo)); err != nil {
 		s.fail(fmt.Errorf("send %T: %w", cmd, err))
 		return
 	}
