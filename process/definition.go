@@ -51,13 +51,14 @@ type Definition struct {
 	phaseOf   func(state any) Phase // nil where no phases are declared
 	otherwise Policy
 	deferral  Deferral
+	sends     []reflect.Type       // nil where what is sent is not declared
 	onErr     func(Failure) Remedy // nil where the default policy decides alone
 	errs      []error
 	evolution
 }
 
-// Part is a part of a definition over the state S: On, OnTimeout, OnRejected, OnAccepted, OnFailed, OnTaken, or the result of React,
-// Phases or OnError.
+// Part is a part of a definition over the state S: On, OnTimeout, OnRejected, OnAccepted, OnFailed, OnTaken, or the result
+// of React, Phases, Sends or OnError.
 type Part[S any] interface {
 	define(*Definition, *S) // names S, so that it can be inferred
 }
@@ -91,6 +92,7 @@ func (d Definition) ready() (Definition, error) {
 		errs = append(errs, h.check()...)
 	}
 	errs = append(errs, d.complete()...)
+	errs = append(errs, d.checkTimeouts()...)
 	starts := false
 	for _, in := range d.inputs {
 		errs = append(errs, in.check()...)

@@ -162,6 +162,9 @@ func NewEngine(cfg Config) (*Engine, error) {
 	if err != nil {
 		errs = append(errs, err)
 	}
+	if err := def.checkSends(cfg.Modules, cfg.Commands); err != nil {
+		errs = append(errs, err)
+	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}

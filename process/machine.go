@@ -82,12 +82,15 @@ func NewMachine(def Definition, o MachineOptions) (*Machine, error) {
 	if o.Start.IsZero() {
 		o.Start = MachineStart
 	}
-	m := &Machine{def: &def, options: o, now: event.Micro(o.Start), most: restless, modules: map[string]*machineModule{}, instances: map[string]*machineInstance{}, undos: map[string]any{}, claims: map[ClaimedKey]*machineClaim{}}
-	m.router, err = newRouter(&def, nil, func(t reflect.Type) ([]string, error) { return []string{t.String()}, nil })
+	r, err := newRouter(&def, nil, func(t reflect.Type) ([]string, error) { return []string{t.String()}, nil })
 	if err != nil {
 		return nil, err
 	}
-	return m, nil
+	return newMachine(&def, r, o), nil
+}
+
+func newMachine(def *Definition, r *router, o MachineOptions) *Machine {
+	return &Machine{def: def, router: r, options: o, now: event.Micro(o.Start), most: restless, modules: map[string]*machineModule{}, instances: map[string]*machineInstance{}, undos: map[string]any{}, claims: map[ClaimedKey]*machineClaim{}}
 }
 
 // Now returns where the clock stands.
@@ -390,7 +393,11 @@ func (m *Machine) takeDeferred(x *machineInstance, in *machineInput) error {
 }
 
 func (m *Machine) decide(key string, in *machineInput, v Verdict) {
-	m.decisions = append(m.decisions, Decision{Instance: key, Kind: in.taken.Kind, Input: m.fact(in.handlings), At: in.taken.Time, Verdict: v})
+	phase := PhaseNone
+	if x := m.instances[key]; x != nil {
+		phase, _ = m.def.phase(&x.Instance)
+	}
+	m.decisions = append(m.decisions, Decision{Instance: key, Kind: in.taken.Kind, Row: row(in.handlings), Phase: phase, Input: m.fact(in.handlings), At: in.taken.Time, Verdict: v})
 }
 
 // ignore records with the instance that an input was ignored.

@@ -16,6 +16,8 @@ import (
 type Decision struct {
 	Instance string // "" for an event that found no key
 	Kind     Kind   //
+	Row      string // of the input in Definition.Table; "" for an outcome that the compensation alone awaits
+	Phase    Phase  // in which it found the instance
 	Input    any    // the event, the timeout, the Rejected[C], the Accepted[C, R], the Failed[C] or the ClaimTaken
 	At       time.Time
 	Verdict  Verdict //
@@ -94,12 +96,13 @@ func (m *Machine) step(x *machineInstance, in *Taken, birth *Birth, handlings []
 
 func (m *Machine) compute(x *machineInstance, in *Taken, rec *Record, handlings []handling) error {
 	m.effects = nil
+	phase, _ := m.def.phase(&x.Instance) // a mistake of it is the step's
 	timers := slices.DeleteFunc(slices.Clone(x.Timers), func(t Timer) bool { return t.Type == deferredTimeout })
 	rec, s, err := m.def.compute((*machineWorld)(m), &x.Instance, in, rec, handlings)
 	if err == nil && x.again != nil {
 		err = m.verify(x, rec, handlings)
 	}
-	d := Decision{Instance: x.Key, Kind: in.Kind, Input: m.fact(handlings), At: in.Time, Verdict: VerdictHandled}
+	d := Decision{Instance: x.Key, Kind: in.Kind, Row: row(handlings), Phase: phase, Input: m.fact(handlings), At: in.Time, Verdict: VerdictHandled}
 	if err != nil {
 		x.failed = true
 		d.Verdict = VerdictFailed
@@ -156,6 +159,14 @@ func (m *Machine) fact(handlings []handling) any {
 		return m.about
 	}
 	return handlings[0].fact
+}
+
+// row names the row of Definition.Table that an input stands in.
+func row(handlings []handling) string {
+	if len(handlings) == 0 {
+		return ""
+	}
+	return handlings[0].in.String()
 }
 
 // awaited tells whether the definition handles outcomes of commands of that name.

@@ -36,9 +36,6 @@ func newRouter(d *Definition, types map[string]*event.Registry, commandNames fun
 		switch in.kind {
 		case TimeoutInput:
 			for _, name := range in.names() {
-				if other := r.timeouts[name]; other != nil {
-					errs = append(errs, fmt.Errorf("process %q: timeouts %v and %v have the same name %q", d.name, other.goType, in.goType, name))
-				}
 				r.timeouts[name] = in
 			}
 		case ClaimInput:

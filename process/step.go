@@ -86,6 +86,10 @@ func (s *Step) SendTo(module string, cmd any, options ...SendOption) {
 		s.fail(fmt.Errorf("send %T: %w", cmd, err))
 		return
 	}
+	if err := errors.Join(s.def.maySend(cmd), s.def.maySend(o.undo)); err != nil {
+		s.fail(fmt.Errorf("send %T: %w", cmd, err))
+		return
+	}
 	target, name, data, err := s.world.command(module, cmd)
 	if err != nil {
 		s.fail(fmt.Errorf("send %T: %w", cmd, err))

@@ -47,16 +47,20 @@ func (it Item) give(m *process.Machine) ([]process.Decision, error) {
 func (it Item) String() string {
 	text := it.name
 	if it.act == nil {
-		what := it.what
-		if d, ok := what.(event.Draft); ok {
-			what = d.Fact
-		}
-		text = show(what)
+		text = show(factOf(it.what))
 	}
 	if !it.at.IsZero() {
 		text += " at " + it.at.Format(time.RFC3339Nano)
 	}
 	return text
+}
+
+// factOf returns what happened, of an event or a draft of it.
+func factOf(v any) any {
+	if d, ok := v.(event.Draft); ok {
+		return d.Fact
+	}
+	return v
 }
 
 // At lets an item happen at an instant; timeouts due up to then fire before it.

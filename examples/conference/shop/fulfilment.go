@@ -24,6 +24,7 @@ var Fulfilling = process.Define("fulfilment",
 		},
 	},
 	process.OnRejected[Fulfilment, seats.Sell]{ // the order was paid for, so this cannot be; if it is, a person must look at it
+		Completed: process.Hold, // also where the mail was faster
 		React: func(_ Fulfilment, in process.Input[process.Rejected[seats.Sell]], do *process.Step) {
 			do.Fail(fmt.Errorf("seats that were paid for cannot be sold: %w", &in.Event.Rejection))
 		},
