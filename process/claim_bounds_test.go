@@ -59,7 +59,7 @@ func TestG9_AnUnclaimedInputThatMustNotComeIsHeld(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.claiming(append(claimParts(), process.On[OrderRun, Noted]{NoInstance: process.Hold, Locate: process.Claimed("document", func(e Noted) string { return e.ID }),
-		Evolve: func(s OrderRun, _ process.Input[Noted]) OrderRun { return saw(s, "noted") }})...)
+		Evolve: func(s OrderRun, _ process.Input[Noted]) OrderRun { return tookNext(s, "noted") }})...)
 	w.happen(OrderPlaced{ID: "x"}, Noted{"d"}, Issued{"d", "x"}, Noted{"d"})
 	w.run()
 	w.wantTook("behind the claim", "x", "noted")

@@ -25,6 +25,11 @@ type (
 	}
 )
 
+func tookNext(s OrderRun, what string) OrderRun {
+	s.Inputs = append(slices.Clip(s.Inputs), what)
+	return s
+}
+
 // claimParts are the parts of the order process that claims documents.
 func claimParts() []process.Part[OrderRun] {
 	return []process.Part[OrderRun]{
@@ -37,18 +42,18 @@ func claimParts() []process.Part[OrderRun] {
 			React: func(_ OrderRun, _ process.Input[Ended], do *process.Step) { do.Complete() }},
 		process.On[OrderRun, Paid]{NoInstance: process.Defer, Locate: process.Claimed("document", func(e Paid) string { return e.ID }),
 			Evolve: func(s OrderRun, in process.Input[Paid]) OrderRun {
-				return saw(s, fmt.Sprintf("paid %d", in.Event.Cents))
+				return tookNext(s, fmt.Sprintf("paid %d", in.Event.Cents))
 			}},
 		process.On[OrderRun, Glanced]{NoInstance: process.Ignore, Locate: process.Claimed("document", func(e Glanced) string { return e.Doc }),
 			Evolve: func(s OrderRun, in process.Input[Glanced]) OrderRun {
-				return saw(s, fmt.Sprintf("glanced %d", in.Event.N))
+				return tookNext(s, fmt.Sprintf("glanced %d", in.Event.N))
 			}},
 	}
 }
 
 func onTaken() process.Part[OrderRun] {
 	return process.OnTaken[OrderRun]{Name: "document", Evolve: func(s OrderRun, in process.Input[process.ClaimTaken]) OrderRun {
-		return saw(s, in.Event.Name+" "+in.Event.Key+" is taken by "+in.Event.By)
+		return tookNext(s, in.Event.Name+" "+in.Event.Key+" is taken by "+in.Event.By)
 	}}
 }
 
@@ -165,6 +170,9 @@ func TestG8_AKeyThatMovedAppliesNothingLate(t *testing.T) {
 	w.happen(Paid{"d", 3}, Glanced{"d", 2})
 	w.run()
 	w.wantClaims("released", `d: "", 1 waiting`)
+	w.loseCursors()
+	w.run()
+	w.wantClaims("cursors lost", `d: "", 1 waiting`)
 	w.happen(Issued{"d", "y"})
 	w.run()
 	w.happen(Paid{"d", 4}, Glanced{"d", 3})
