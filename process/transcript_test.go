@@ -9,8 +9,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/cockroachdb/datadriven"
 )
@@ -47,6 +49,9 @@ func TestTranscripts(t *testing.T) {
 	})
 }
 
+// longest is how long a word of a scenario may take, by the wall clock: virtual time stands still while an engine spins.
+const longest = 15 * time.Second
+
 // play runs a scenario in a bubble, whose clock stands still between two commands: they are read outside of it.
 func play(t *testing.T, path string) {
 	type answer struct {
@@ -54,11 +59,12 @@ func play(t *testing.T, path string) {
 		err  error
 	}
 	commands, answers, ended := make(chan *datadriven.TestData), make(chan answer), make(chan struct{})
+	var givenUp atomic.Bool
 	var bubble sync.WaitGroup
 	bubble.Go(func() {
 		defer close(ended)
 		synctest.Test(t, func(t *testing.T) {
-			s := newStory(t)
+			s := newStory(t, &givenUp)
 			defer s.end()
 			for d := range commands {
 				text, err := s.do(d)
@@ -66,8 +72,14 @@ func play(t *testing.T, path string) {
 			}
 		})
 	})
-	defer bubble.Wait()
-	defer close(commands)
+	var last *time.Timer
+	defer func() {
+		close(commands)
+		bubble.Wait()
+		if last != nil {
+			last.Stop()
+		}
+	}()
 	datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 		select {
 		case commands <- d:
@@ -82,8 +94,18 @@ func play(t *testing.T, path string) {
 			return a.text
 		case <-ended:
 			t.Fatal("the scenario's world has ended")
-			return ""
+		case <-time.After(longest):
+			givenUp.Store(true)
+			last = time.AfterFunc(longest/3, func() { // what neither reads nor writes cannot be stopped
+				panic(fmt.Sprintf("%s: %q spins, and cannot be stopped", path, d.Cmd))
+			})
+			select {
+			case <-answers:
+			case <-ended:
+			}
+			d.Fatalf(t, "it has not come to rest in %v", longest)
 		}
+		return ""
 	})
 }
 
