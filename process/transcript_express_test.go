@@ -14,8 +14,8 @@ type expressState struct {
 
 // express reserves what is ordered within half an hour, or tells the customer that it cannot be. With care it decides by the
 // error what follows a failure.
-func express(s *story, care ...process.Part[expressState]) process.Definition {
-	return process.Define("express", append([]process.Part[expressState]{
+func express(s *story, name string, care ...process.Part[expressState]) process.Definition {
+	return process.Define(name, append([]process.Part[expressState]{
 		process.On[expressState, saleOrdered]{
 			Starts: true,
 			Locate: process.Key(func(e saleOrdered) string { return e.ID }),

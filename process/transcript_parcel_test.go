@@ -1,6 +1,7 @@
 package process_test
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/ensue-io/ensue/process"
@@ -75,7 +76,7 @@ func parcel(s *story) process.Definition {
 			Locate: process.Key(func(e vanLeft) string { return e.ID }),
 			Evolve: parcelAt[vanLeft](onTheRoad),
 			React: func(p parcelState, _ process.Input[vanLeft], do *process.Step) {
-				do.Send(sendMail{do.Instance(), "it is coming, with " + counted(len(p.Wishes), "wish") + " kept"})
+				do.Send(sendMail{do.Instance(), fmt.Sprintf("it is coming; wishes kept: %d", len(p.Wishes))})
 			},
 		},
 		process.On[parcelState, parcelDelivered]{
@@ -88,7 +89,7 @@ func parcel(s *story) process.Definition {
 }
 
 // forgetful says nothing of some pairs of a phase and an input.
-var forgetful = process.Define("forgetful parcel",
+var forgetful = process.Define("forgetful",
 	process.Phases(parcelState.phase, expected, inDepot, onTheRoad),
 	process.On[parcelState, parcelAnnounced]{
 		Starts: true, Ignore: process.In(expected, inDepot),

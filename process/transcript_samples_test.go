@@ -19,8 +19,8 @@ var samples = map[string]struct {
 	"loyalty":         {"sales", loyalty},
 	"reminders":       {"catering", reminders},
 	"parcel":          {"sales", parcel},
-	"express":         {"sales", func(s *story) process.Definition { return express(s) }},
-	"careful-express": {"sales", func(s *story) process.Definition { return express(s, carefully) }},
+	"express":         {"sales", func(s *story) process.Definition { return express(s, "express") }},
+	"careful-express": {"sales", func(s *story) process.Definition { return express(s, "careful-express", carefully) }},
 	"trip":            {"sales", trip},
 }
 

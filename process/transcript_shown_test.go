@@ -205,7 +205,7 @@ func (s *story) showTimeouts(words) string {
 		}
 		parts := eventlog.SplitKey(e.Key)
 		if strings.HasPrefix(parts[2], event.SystemPrefix) {
-			fmt.Fprintf(&b, "%s  %s loses its patience with what it deferred\n", s.clock(e.Due), parts[1])
+			fmt.Fprintf(&b, "%s  the time limit of what %s deferred\n", s.clock(e.Due), parts[1])
 			continue
 		}
 		fmt.Fprintf(&b, "%s  %s of %s\n", s.clock(e.Due), parts[2], parts[1])

@@ -112,7 +112,7 @@ func (t *trace) dispatched(worker, module string, c command.Envelope, o command.
 	case err != nil:
 		text = fmt.Sprintf("%s fails at %s: %s", module, what, lastPart(err.Error()))
 	case o.Status == command.Expired && !o.Repeat:
-		text = fmt.Sprintf("%s refuses %s, and will never handle it: %s", module, what, o.Reason)
+		text = fmt.Sprintf("%s refuses %s, which was to begin before %s, and will never handle it", module, what, t.s.clock(c.Before))
 	case o.Repeat:
 		text = fmt.Sprintf("%s has handled %s before, and answers from the receipt: %s", module, what, o.Status)
 	case o.Rejection != nil:
@@ -250,6 +250,9 @@ func (s *story) tell(ctx context.Context, home process.Home, key string, step *p
 	if step.Birth != nil {
 		say("starts")
 	}
+	if step.Compensating {
+		say("gives up: what it did is to be undone, and its timeouts are cancelled")
+	}
 	if step.Emitted > 0 {
 		q := eventlog.StreamQuery{After: step.Version - event.Version(step.Emitted) - 1, Limit: step.Emitted, System: true}
 		for rec, err := range home.Log.ReadStream(ctx, home.Stream(key), q) {
@@ -283,9 +286,6 @@ func (s *story) tell(ctx context.Context, home process.Home, key string, step *p
 	}
 	if step.Phase != "" && step.Phase != process.PhaseCompleted {
 		say("is in phase %s now", step.Phase)
-	}
-	if step.Compensating {
-		say("gives up: what it did is to be undone, and its timeouts are cancelled")
 	}
 	switch {
 	case step.Ending != "":
@@ -323,6 +323,9 @@ func (t *trace) queues(ctx context.Context, worker string) {
 			continue
 		}
 		what := h.Input
+		if i, _ := t.s.load(key); i != nil {
+			queue = append(queue, i.Deferred...)
+		}
 		if k := slices.IndexFunc(queue, func(in process.Taken) bool { return in.ID == h.InputID }); k >= 0 {
 			what = inputText(key, &queue[k])
 		}
@@ -356,7 +359,7 @@ func inputText(key string, in *process.Taken) string {
 		return in.Type + payload(key, in.Data)
 	case process.TimeoutInput:
 		if strings.HasPrefix(in.Name, event.SystemPrefix) {
-			return "the end of its patience with what it deferred"
+			return "the time limit of what it deferred"
 		}
 		return "timeout " + in.Name
 	case process.RejectedInput:

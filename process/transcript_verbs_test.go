@@ -208,7 +208,7 @@ func (s *story) startWorker(w words) string {
 	if w.HasArg("documents") {
 		cfg.Store = process.Documents{}
 	}
-	if err := s.hire(name, cfg); err != nil {
+	if err := s.hire(name, cfg, w.value("dies")); err != nil {
 		panic(err)
 	}
 	if said := s.settle(); said != idle {

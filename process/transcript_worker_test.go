@@ -54,10 +54,19 @@ var places = map[string]struct{ when, loses string }{
 	afterGiveUp:    {"when a receiver knows that a command is given up, before it hears of that", "the answer to giving a command up will be lost"},
 }
 
-// hire starts a worker. One of the same name is the same worker: it need not wait for its own lease.
-func (s *story) hire(name string, cfg process.Config) error {
+// hire starts a worker, which dies at a place if one is given. One of the same name is the same worker: it need not wait for its own lease.
+func (s *story) hire(name string, cfg process.Config, place string) error {
 	h := &hireling{s: s, name: name}
+	if place != "" {
+		h.at(place, dies)
+	}
 	cfg.Lease = consumer.LeaseOptions{TTL: storyLease, Worker: event.DeriveID("worker", name)}
+	cfg.Now = func() time.Time {
+		if s.given.Load() {
+			h.cancel()
+		}
+		return time.Now()
+	}
 	bus := newStoryBus(s, func(m string) eventlog.Log { return s.logs[m] })
 	bus.next, bus.fail = h.dispatch, h.giveUp
 	engine, err := s.engine(cfg, func(l eventlog.Log) eventlog.Log { return gated{wrapped{l, h.append}, h} }, bus)
