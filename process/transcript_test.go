@@ -28,7 +28,7 @@ var items = []struct {
 	{"item1", "a declared policy for every phase and input", true},
 	{"item2", "hold and resume", true},
 	{"item3", "outcomes as inputs, and deadlines", true},
-	{"item4", "compensation", false},
+	{"item4", "compensation", true},
 	{"item5", "correlation: fan-out, claims, joins", true},
 	{"item6", "timeouts and time events", true},
 	{"item7", "evolution", false},
