@@ -72,6 +72,7 @@ func orderSaga(s *story) process.Definition {
 				return st
 			},
 			React: func(_ sagaState, in process.Input[saleOrdered], do *process.Step) {
+				s.decides()
 				do.Send(reserveStock(in.Event))
 				do.After(time.Hour, payDue{})
 			},

@@ -49,6 +49,7 @@ func trip(s *story) process.Definition {
 			Starts: true,
 			Locate: process.Key(func(e tripWanted) string { return e.ID }),
 			React: func(_ tripState, in process.Input[tripWanted], do *process.Step) {
+				s.decides()
 				for _, part := range in.Event.Parts {
 					do.Send(bookPart{in.Event.ID, part}, process.OnUndo(unbookPart{in.Event.ID, part}))
 				}
