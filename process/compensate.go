@@ -3,6 +3,7 @@ package process
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/ensue-io/ensue/event"
 )
@@ -168,7 +169,7 @@ func (s *Step) compensate() {
 // reason says why a command was not accepted.
 func (t *Taken) reason() string {
 	if t.Rejection != nil {
-		return t.Rejection.Error()
+		return strings.TrimPrefix(t.Rejection.Error(), "rejected: ") // whoever asks says so
 	}
 	return t.Reason
 }

@@ -44,7 +44,15 @@ func (s *story) showInstance(w words) string {
 		fmt.Fprintf(&b, "%s is %v after %s: %s\n", key, i.Status, counted(i.Steps, "input"), must(json.Marshal(i.State)))
 		slices.SortFunc(i.Timers, func(a, b process.Timer) int { return strings.Compare(a.Name, b.Name) })
 		for _, timer := range i.Timers {
-			fmt.Fprintf(&b, "it has set timeout %s for %s\n", timer.Name, s.clock(timer.Due))
+			if !strings.HasPrefix(timer.Name, event.SystemPrefix) {
+				fmt.Fprintf(&b, "it has set timeout %s for %s\n", timer.Name, s.clock(timer.Due))
+			}
+		}
+		for n := range i.Deferred {
+			fmt.Fprintf(&b, "it has deferred %s\n", inputText(key, &i.Deferred[n]))
+		}
+		for _, u := range i.Undos {
+			fmt.Fprintf(&b, "it has sent %s %s%s, which %s\n", u.Command, u.Name, payload(key, u.Data), undoTexts[u.State])
 		}
 	}
 	for _, sent := range must(process.PendingCommands(ctx, log, s.name, key)) {
@@ -59,6 +67,12 @@ func (s *story) showInstance(w words) string {
 		}
 	}
 	return b.String()
+}
+
+// undoTexts say how far a command that can be undone has come.
+var undoTexts = map[process.UndoState]string{
+	process.UndoOpen: "has no outcome yet", process.UndoReady: "can be undone", process.UndoVoid: "was not accepted: there is nothing to undo",
+	process.UndoSent: "is being undone", process.UndoDone: "was undone", process.UndoSkipped: "was not undone, and is left at that",
 }
 
 func (s *story) showHold(b *strings.Builder, h *process.Holding) {
@@ -127,10 +141,14 @@ func (s *story) recordText(key string, rec event.Recorded) string {
 			decided = append(decided, fmt.Sprintf(format, args...))
 		}
 	}
+	say(r.Deferred, "deferred")
+	say(r.Resumed, "taken up, having been deferred")
 	say(r.Ignored != "", "ignored by the rule: %s", r.Ignored)
 	say(r.Birth != nil, "start")
 	say(r.Emitted > 0, "%s emitted", counted(r.Emitted, "event"))
 	say(len(r.Sent) > 0, "%s sent", counted(len(r.Sent), "command"))
+	say(r.Phase != "", "phase %s", r.Phase)
+	say(r.Compensating, "compensation")
 	say(len(r.Set) > 0, "%s set", counted(len(r.Set), "timeout"))
 	say(len(r.Cancelled) > 0, "%s cancelled", counted(len(r.Cancelled), "timeout"))
 	say(len(r.Once) > 0, "once: %s", strings.Join(r.Once, ", "))
@@ -161,7 +179,7 @@ func (s *story) showLog(w words) string {
 func (s *story) showEffects(words) string {
 	streams := map[string][]string{}
 	for _, m := range s.order {
-		for rec, err := range s.logs[m].Read(context.Background(), eventlog.Query{Categories: []string{"stock", "order", "mail"}}) {
+		for rec, err := range s.logs[m].Read(context.Background(), eventlog.Query{Categories: []string{"stock", "travel", "order", "mail"}}) {
 			if err != nil {
 				panic(err)
 			}
@@ -186,6 +204,10 @@ func (s *story) showTimeouts(words) string {
 			panic(err)
 		}
 		parts := eventlog.SplitKey(e.Key)
+		if strings.HasPrefix(parts[2], event.SystemPrefix) {
+			fmt.Fprintf(&b, "%s  the time limit of what %s deferred\n", s.clock(e.Due), parts[1])
+			continue
+		}
 		fmt.Fprintf(&b, "%s  %s of %s\n", s.clock(e.Due), parts[2], parts[1])
 	}
 	if b.Len() == 0 {
@@ -264,7 +286,7 @@ func (s *story) rebuild(w words) string {
 		}
 		return all
 	}
-	before := heads()
+	before, decided := heads(), s.decided.Load()
 	i, _ := s.load(key)
 	again, _ := s.load(key)
 	if i == nil || again == nil {
@@ -275,12 +297,16 @@ func (s *story) rebuild(w words) string {
 	if string(state) != string(second) {
 		same = "each time another"
 	}
+	asked := "the definition was not asked to decide anything"
+	if n := s.decided.Load() - decided; n > 0 {
+		asked = fmt.Sprintf("the definition was asked to decide %s", counted(int(n), "time"))
+	}
 	s.pass(time.Minute)
 	logs := "no log has changed"
 	if !slices.Equal(before, heads()) {
 		logs = "logs have changed"
 	}
-	return fmt.Sprintf("%s after %s, %s: %s\n%s\n", key, counted(i.Steps, "input"), same, state, logs)
+	return fmt.Sprintf("%s after %s, %s: %s\n%s; %s\n", key, counted(i.Steps, "input"), same, state, asked, logs)
 }
 
 // verify looks for what contradicts itself in all logs.

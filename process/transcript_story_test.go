@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -45,14 +46,16 @@ type story struct {
 	mu      sync.Mutex // of what follows, which workers ask as well
 	trace   *trace
 	broken  map[[2]string]bool  // by instance and input
-	faults  map[string]int      // by command: so many calls of its handler fail
+	faults  map[string]*fault   // by command, or by command and what it is about: the next calls of its handler
 	rejects map[string]string   // by command: the code of its rejection
 	sent    map[event.ID]string // the instance of each command
+	decided atomic.Int64        // steps in which a process was asked what to do
+	given   *atomic.Bool        // the scenario was given up: everything in it ends
 }
 
-func newStory(t *testing.T) *story {
-	s := &story{t: t, began: time.Now(), logs: map[string]*memlog.Log{}, workers: map[string]*hireling{}, short: map[string]string{},
-		broken: map[[2]string]bool{}, faults: map[string]int{}, rejects: map[string]string{}, sent: map[event.ID]string{}}
+func newStory(t *testing.T, given *atomic.Bool) *story {
+	s := &story{t: t, given: given, began: time.Now(), logs: map[string]*memlog.Log{}, workers: map[string]*hireling{}, short: map[string]string{},
+		broken: map[[2]string]bool{}, faults: map[string]*fault{}, rejects: map[string]string{}, sent: map[event.ID]string{}}
 	s.order, s.types = modulesOfStories()
 	for _, m := range s.order {
 		s.logs[m] = memlog.New()
@@ -63,6 +66,9 @@ func newStory(t *testing.T) *story {
 
 // end stops what still runs.
 func (s *story) end() {
+	for _, f := range s.faults {
+		f.goOn()
+	}
 	for _, name := range s.names {
 		s.workers[name].leave()
 	}
@@ -104,7 +110,11 @@ func (s *story) shorten(text string) string {
 
 // settle waits until everything that was started has ended, and returns what happened meanwhile.
 func (s *story) settle() string {
+	rounds := 0
 	for quiet := 0; quiet < 3; {
+		if rounds++; rounds > mostRounds || s.given.Load() {
+			panic(errors.New("the scenario does not come to rest: something goes on happening"))
+		}
 		before := s.trace.length()
 		s.pass(10 * time.Millisecond) // a command is a moment on its way
 		if quiet++; s.trace.length() > before {
@@ -113,6 +123,9 @@ func (s *story) settle() string {
 	}
 	return s.told()
 }
+
+// mostRounds is how long a scenario takes to come to rest at most, in moments of ten milliseconds.
+const mostRounds = 1000
 
 // idle is what is told when nothing happened.
 const idle = "nothing happens"
@@ -164,18 +177,23 @@ func (s *story) trouble(instance, input string) {
 }
 
 // handling is what every handler of a command does: it appends an event, unless a scenario has it fail or refuse.
-func (s *story) handling(name string, w *aggregate.Work, stream string, fact any) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.faults[name] > 0 {
-		s.faults[name]--
-		return errors.New("the handler is down")
-	}
-	if code := s.rejects[name]; code != "" {
-		return command.Reject(code, "not now")
+func (s *story) handling(name string, w *aggregate.Work, stream string, fact any, what ...string) error {
+	for _, key := range []string{name, strings.Join(append([]string{name}, what...), " ")} {
+		if err := s.fault(key).meet(); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		code := s.rejects[key]
+		s.mu.Unlock()
+		if code != "" {
+			return command.Reject(code, "not now")
+		}
 	}
 	return w.Append(stream, eventlog.Any, fact)
 }
+
+// decides counts that a process was asked what to do: reading history never does.
+func (s *story) decides() { s.decided.Add(1) }
 
 // engine makes an engine on the logs as a worker sees them.
 func (s *story) engine(cfg process.Config, home func(eventlog.Log) eventlog.Log, bus *storyBus) (*process.Engine, error) {
@@ -240,4 +258,14 @@ func (w words) number(name string) int {
 		}
 	}
 	return n
+}
+
+// policy is value as a policy; 0 where there is none.
+func (w words) policy(name string) (p process.Policy) {
+	if v := w.value(name); v != "" {
+		if err := p.UnmarshalText([]byte(v)); err != nil {
+			panic(err)
+		}
+	}
+	return p
 }

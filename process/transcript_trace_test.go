@@ -111,6 +111,8 @@ func (t *trace) dispatched(worker, module string, c command.Envelope, o command.
 	switch {
 	case err != nil:
 		text = fmt.Sprintf("%s fails at %s: %s", module, what, lastPart(err.Error()))
+	case o.Status == command.Expired && !o.Repeat:
+		text = fmt.Sprintf("%s refuses %s, which was to begin before %s, and will never handle it", module, what, t.s.clock(c.Before))
 	case o.Repeat:
 		text = fmt.Sprintf("%s has handled %s before, and answers from the receipt: %s", module, what, o.Status)
 	case o.Rejection != nil:
@@ -119,6 +121,40 @@ func (t *trace) dispatched(worker, module string, c command.Envelope, o command.
 		text = fmt.Sprintf("%s handles %s: %s", module, what, o.Status)
 	}
 	t.s.mu.Unlock()
+	t.add(line{instance: instance, worker: worker, text: text})
+}
+
+// givenUp tells what became of giving a command up at its module.
+func (t *trace) givenUp(worker, module string, c command.Envelope, o command.Outcome, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.s.mu.Lock()
+	instance := t.s.sent[c.ID]
+	t.s.mu.Unlock()
+	text := fmt.Sprintf("%s is told that %s %s of %s is given up, and will never handle it: %s", module, c.ID, c.Type, instance, o.Reason)
+	switch {
+	case err != nil:
+		text = fmt.Sprintf("%s cannot be told that %s %s of %s is given up: %v", module, c.ID, c.Type, instance, err)
+	case o.Repeat:
+		text = fmt.Sprintf("%s is told that %s %s of %s is given up, and answers from the receipt: %s", module, c.ID, c.Type, instance, o.Status)
+	}
+	t.add(line{instance: instance, worker: worker, text: text})
+}
+
+// late tells of a call of a handler that nobody waited for.
+func (t *trace) late(worker, module string, c command.Envelope, o command.Outcome, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.s.mu.Lock()
+	instance := t.s.sent[c.ID]
+	t.s.mu.Unlock()
+	text := fmt.Sprintf("the slow call at %s commits %s %s of %s: %s", module, c.ID, c.Type, instance, o.Status)
+	switch {
+	case err != nil:
+		text = fmt.Sprintf("the slow call at %s ends, and changes nothing: %v", module, err)
+	case o.Repeat:
+		text = fmt.Sprintf("the slow call at %s wants to commit %s %s of %s, finds the receipt (%s), and changes nothing", module, c.ID, c.Type, instance, o.Status)
+	}
 	t.add(line{instance: instance, worker: worker, text: text})
 }
 
@@ -201,11 +237,21 @@ func (t *trace) step(ctx context.Context, worker string, home process.Home, key 
 func (s *story) tell(ctx context.Context, home process.Home, key string, step *process.RecordedStep) (text string, more []string) {
 	say := func(format string, args ...any) { more = append(more, fmt.Sprintf(format, args...)) }
 	text = fmt.Sprintf("%s takes %s", key, inputText(key, &step.Input))
-	if step.Ignored != "" {
-		return fmt.Sprintf("%s ignores %s, by the rule: %s", key, inputText(key, &step.Input), step.Ignored), nil
+	switch {
+	case step.Ignored != "" && step.Resumed:
+		text = fmt.Sprintf("%s ignores %s, which it had deferred, by the rule: %s", key, inputText(key, &step.Input), step.Ignored)
+	case step.Ignored != "":
+		text = fmt.Sprintf("%s ignores %s, by the rule: %s", key, inputText(key, &step.Input), step.Ignored)
+	case step.Deferred:
+		return fmt.Sprintf("%s defers %s, until %s at most", key, inputText(key, &step.Input), s.clock(step.Set[0].Due)), nil
+	case step.Resumed:
+		text = fmt.Sprintf("%s takes up %s, which it had deferred", key, inputText(key, &step.Input))
 	}
 	if step.Birth != nil {
 		say("starts")
+	}
+	if step.Compensating {
+		say("gives up: what it did is to be undone, and its timeouts are cancelled")
 	}
 	if step.Emitted > 0 {
 		q := eventlog.StreamQuery{After: step.Version - event.Version(step.Emitted) - 1, Limit: step.Emitted, System: true}
@@ -217,18 +263,34 @@ func (s *story) tell(ctx context.Context, home process.Home, key string, step *p
 		}
 	}
 	for _, sent := range step.Sent {
-		say("sends %s %s%s to %s", sent.ID, sent.Type, payload(key, sent.Data), sent.Module)
+		more := ""
+		if !sent.Before.IsZero() {
+			more = ", which must begin with it before " + s.clock(sent.Before)
+		}
+		if sent.Undo != nil {
+			more += "; to be undone by " + sent.Undo.Type
+		}
+		say("sends %s %s%s to %s%s", sent.ID, sent.Type, payload(key, sent.Data), sent.Module, more)
 	}
 	for _, set := range step.Set {
 		say("sets timeout %s for %s", set.Name, s.clock(set.Due))
 	}
 	for _, name := range step.Cancelled {
+		if step.Resumed && strings.HasPrefix(name, event.SystemPrefix) {
+			continue // it bounded the wait
+		}
 		say("cancels timeout %s", name)
 	}
 	for _, once := range step.Once {
 		say("notes that %q was done, once and for all", once)
 	}
-	if step.Completed {
+	if step.Phase != "" && step.Phase != process.PhaseCompleted {
+		say("is in phase %s now", step.Phase)
+	}
+	switch {
+	case step.Ending != "":
+		say("completes: %s", step.Ending)
+	case step.Completed:
 		say("completes")
 	}
 	return text, more
@@ -261,6 +323,9 @@ func (t *trace) queues(ctx context.Context, worker string) {
 			continue
 		}
 		what := h.Input
+		if i, _ := t.s.load(key); i != nil {
+			queue = append(queue, i.Deferred...)
+		}
 		if k := slices.IndexFunc(queue, func(in process.Taken) bool { return in.ID == h.InputID }); k >= 0 {
 			what = inputText(key, &queue[k])
 		}
@@ -293,6 +358,9 @@ func inputText(key string, in *process.Taken) string {
 	case process.EventInput:
 		return in.Type + payload(key, in.Data)
 	case process.TimeoutInput:
+		if strings.HasPrefix(in.Name, event.SystemPrefix) {
+			return "the time limit of what it deferred"
+		}
 		return "timeout " + in.Name
 	case process.RejectedInput:
 		code := ""

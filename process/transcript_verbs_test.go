@@ -68,10 +68,10 @@ func (s *story) chooseProcess(w words) string {
 		panic(fmt.Errorf("there is no process %q", s.name))
 	}
 	s.home = sample.home
-	s.config = process.Config{Definition: sample.define(s), Home: s.home, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	s.config = process.Config{Definition: sample.define(s).Deferring(bounds(w)), Home: s.home, Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
 		Replay: w.HasArg("replay"), Partitions: max(1, w.number("partitions")), Batch: w.number("batch"), Cache: w.number("cache"),
-		Written: []string{"stock", "mail"},
-		Retry:   process.Retry{Attempts: max(3, w.number("attempts")), Backoff: consumer.Backoff{First: time.Second, Most: time.Second}}}
+		Written: []string{"stock", "travel", "mail"},
+		Retry:   process.Retry{Attempts: max(3, w.number("attempts")), Dispatch: w.number("dispatch"), Backoff: consumer.Backoff{First: time.Second, Most: time.Second}}}
 	if w.HasArg("documents") {
 		s.config.Store = process.Documents{}
 	}
@@ -89,10 +89,22 @@ func (s *story) check(w words) string {
 	if !ok {
 		panic(fmt.Errorf("there is no careless definition %q", w.at(0)))
 	}
+	if w.value("otherwise") != "" {
+		d = d.Otherwise(w.policy("otherwise"))
+	}
 	if err := d.Check(); err != nil {
 		return err.Error()
 	}
-	return "nothing is wrong with it"
+	return "nothing is wrong with it\n" + d.Table().String()
+}
+
+// bounds reads how much a process defers, and what becomes of more.
+func bounds(w words) (b process.Deferral) {
+	b.Most, b.Then = w.number("most"), w.policy("then")
+	if within := w.value("within"); within != "" {
+		b.Within = must(time.ParseDuration(within))
+	}
+	return b
 }
 
 // event appends an event to the module that has its type.
@@ -125,7 +137,7 @@ func (s *story) append(w words) string {
 	for _, a := range w.CmdArgs {
 		switch a.Key {
 		case kind, key, "as", "at", "schema":
-		case "guests":
+		case "guests", "parts":
 			fields[a.Key] = a.Vals
 		default:
 			fields[a.Key] = a.Vals[0]
@@ -196,7 +208,7 @@ func (s *story) startWorker(w words) string {
 	if w.HasArg("documents") {
 		cfg.Store = process.Documents{}
 	}
-	if err := s.hire(name, cfg); err != nil {
+	if err := s.hire(name, cfg, w.value("dies")); err != nil {
 		panic(err)
 	}
 	if said := s.settle(); said != idle {
@@ -274,26 +286,6 @@ func (s *story) mend(w words) string {
 	delete(s.broken, [2]string{w.need(0, "an instance"), w.need(1, "an input")})
 	s.mu.Unlock()
 	return "the bug is gone"
-}
-
-func (s *story) handler(w words) string {
-	name := w.need(0, "the name of a command")
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch what := w.need(1, "fails, rejects or accepts"); what {
-	case "fails":
-		s.faults[name] = must(strconv.Atoi(w.need(2, "how often")))
-		return fmt.Sprintf("the handler of %s will fail, %s", name, counted(s.faults[name], "time"))
-	case "rejects":
-		s.rejects[name] = w.need(2, "a code")
-		return fmt.Sprintf("the handler of %s will reject what it gets", name)
-	case "accepts":
-		delete(s.rejects, name)
-		delete(s.faults, name)
-		return fmt.Sprintf("the handler of %s is well", name)
-	default:
-		panic(fmt.Errorf("a handler fails, rejects or accepts; it cannot %q", what))
-	}
 }
 
 // forgetCursors deletes what the process knows of how far it has read.

@@ -40,6 +40,8 @@ const (
 	afterCommit    = "after-commit"    // its decision is in the log, and it has not heard of that
 	beforeDispatch = "before-dispatch" // a command was committed, and has not been sent
 	afterDispatch  = "after-dispatch"  // the command took effect, and its outcome has not been heard of
+	beforeGiveUp   = "before-give-up"  // a command is to be given up, and its receiver has not been told
+	afterGiveUp    = "after-give-up"   // its receiver knows, and its answer has not been heard
 )
 
 // places says of each when a worker comes there, and what it means that an answer is lost there, if it can be.
@@ -48,14 +50,25 @@ var places = map[string]struct{ when, loses string }{
 	afterCommit:    {"right after its next commit, before it hears that it succeeded", "the answer to the next commit will be lost"},
 	beforeDispatch: {"before it sends the next command", ""},
 	afterDispatch:  {"when the next command has taken effect, before it hears of that", "the answer to the next command will be lost"},
+	beforeGiveUp:   {"before it tells a receiver that it gives a command up", ""},
+	afterGiveUp:    {"when a receiver knows that a command is given up, before it hears of that", "the answer to giving a command up will be lost"},
 }
 
-// hire starts a worker. One of the same name is the same worker: it need not wait for its own lease.
-func (s *story) hire(name string, cfg process.Config) error {
+// hire starts a worker, which dies at a place if one is given. One of the same name is the same worker: it need not wait for its own lease.
+func (s *story) hire(name string, cfg process.Config, place string) error {
 	h := &hireling{s: s, name: name}
+	if place != "" {
+		h.at(place, dies)
+	}
 	cfg.Lease = consumer.LeaseOptions{TTL: storyLease, Worker: event.DeriveID("worker", name)}
+	cfg.Now = func() time.Time {
+		if s.given.Load() {
+			h.cancel()
+		}
+		return time.Now()
+	}
 	bus := newStoryBus(s, func(m string) eventlog.Log { return s.logs[m] })
-	bus.next = h.dispatch
+	bus.next, bus.fail = h.dispatch, h.giveUp
 	engine, err := s.engine(cfg, func(l eventlog.Log) eventlog.Log { return gated{wrapped{l, h.append}, h} }, bus)
 	if err != nil {
 		return err
@@ -122,6 +135,9 @@ func (h *hireling) resume() {
 	}
 }
 
+// errGivenUp ends what a worker does in a scenario that was given up.
+var errGivenUp = errors.New("the scenario was given up")
+
 // gated is the home log of a worker, which does not even read while it is stopped.
 type gated struct {
 	wrapped
@@ -141,6 +157,10 @@ func (l gated) Entries(ctx context.Context, q eventlog.EntryQuery) iter.Seq2[eve
 // gate is passed by everything that a worker reads, writes or sends. What was stopped there goes on after a moment: commands on
 // their way first, so that a story goes the same way each time.
 func (h *hireling) gate(moment time.Duration) error {
+	if h.s.given.Load() {
+		h.cancel()
+		return errGivenUp
+	}
 	h.mu.Lock()
 	paused := h.paused
 	h.mu.Unlock()
@@ -266,23 +286,49 @@ func (h *hireling) dispatch(ctx context.Context, module string, c command.Envelo
 	if err := consumer.Sleep(ctx, onItsWay(c)); err != nil {
 		return command.Outcome{}, err
 	}
-	if err := h.gate(0); err != nil {
+	if err := h.reaches(beforeDispatch, "before it sends a command that it has committed"); err != nil {
 		return command.Outcome{}, err
 	}
-	f, err := h.meets(beforeDispatch)
-	if err == nil && f == dies {
-		h.die("before it sends a command that it has committed")
-		err = errCrash
-	}
-	if err != nil {
-		return command.Outcome{}, err
-	}
-	outcome, err := do()
+	outcome, err := h.attempt(ctx, module, c, do)
 	h.s.trace.dispatched(h.name, module, c, outcome, err)
 	if err != nil {
 		return outcome, err
 	}
-	f, err = h.meets(afterDispatch)
+	return h.answered(ctx, afterDispatch, outcome)
+}
+
+// giveUp tells a module that a command of the worker is given up.
+func (h *hireling) giveUp(ctx context.Context, module string, c command.Envelope, do func() (command.Outcome, error)) (command.Outcome, error) {
+	if err := consumer.Sleep(ctx, onItsWay(c)); err != nil {
+		return command.Outcome{}, err
+	}
+	if err := h.reaches(beforeGiveUp, "before it tells anybody that it gives a command up"); err != nil {
+		return command.Outcome{}, err
+	}
+	outcome, err := do()
+	h.s.trace.givenUp(h.name, module, c, outcome, err)
+	if err != nil {
+		return outcome, err
+	}
+	return h.answered(ctx, afterGiveUp, outcome)
+}
+
+// reaches is a place before something that the worker does.
+func (h *hireling) reaches(place, how string) error {
+	if err := h.gate(0); err != nil {
+		return err
+	}
+	f, err := h.meets(place)
+	if err == nil && f == dies {
+		h.die(how)
+		err = errCrash
+	}
+	return err
+}
+
+// answered is a place between what a module has done and the worker, which hears of it.
+func (h *hireling) answered(ctx context.Context, place string, outcome command.Outcome) (command.Outcome, error) {
+	f, err := h.meets(place)
 	switch {
 	case err != nil:
 		return command.Outcome{}, err
