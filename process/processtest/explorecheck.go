@@ -187,6 +187,8 @@ func (x *inquiry) unhandled() {
 			why = "no sample of it was given"
 		case kind == process.TimeoutInput.String():
 			why = "it is never set, or never fires"
+		case kind == process.ClaimInput.String():
+			why = "no claim is refused; give samples of two instances that want one key"
 		case kind != process.EventInput.String() && x.sent[name] == nil:
 			why = "the command is never sent"
 		}
@@ -213,7 +215,7 @@ func (x *inquiry) unsent() {
 
 // Rounds of computing everything again, as long as it takes few steps.
 const (
-	rounds     = 4
+	rounds     = 20
 	roundSteps = 3_000
 )
 

@@ -72,6 +72,9 @@ func situation(m *process.Machine, deferred []string) string {
 	for _, key := range m.Keys() {
 		i, _ := m.Instance(key)
 		fmt.Fprintf(&b, "%q %v %q %t %q %s\n", key, i.Status, i.Phase, i.Compensating, slices.Sorted(slices.Values(i.Once)), dump(i.State))
+		for _, k := range i.Claims {
+			fmt.Fprintf(&b, "\tclaim %v\n", k)
+		}
 		timers := slices.DeleteFunc(slices.Clone(i.Timers), func(t process.Timer) bool { return !isOwn(t) })
 		slices.SortStableFunc(timers, func(a, b process.Timer) int { return a.Due.Compare(b.Due) })
 		for _, t := range timers {
