@@ -124,7 +124,7 @@ func TestExploreInABubble(t *testing.T) {
 // A state that only fields show that are not exported is another state.
 func TestExploreTellsStatesApartByAllOfTheirFields(t *testing.T) {
 	def := talk(opened(nil), answered(func(t Talk, _ process.Input[Answered]) Talk {
-		t.names = map[string]bool{"answered": true}
+		t.names = map[string]bool{"answered": true, "a": true, "b": true, "c": true, "d": true}
 		return t
 	}), process.On[Talk, Closed]{NoInstance: process.Ignore, Locate: process.Key(func(e Closed) string { return e.ID }),
 		React: func(t Talk, _ process.Input[Closed], do *process.Step) {
@@ -211,6 +211,26 @@ func TestExploreLooksAtEachInstance(t *testing.T) {
 		process.OnAccepted[Talk, Ask, struct{}]{React: func(_ Talk, _ process.Input[process.Accepted[Ask, struct{}]], do *process.Step) { do.Complete() }})
 	r := processtest.Look(t, def, Opened{"a,b"})
 	if found := r.Found(processtest.DeadEnd); len(found) != 1 || !slices.Equal(found[0].Path, []string{"Opened{ID:a,b}"}) {
+		t.Error(r)
+	}
+}
+
+// What an instance asked Once for, and what waits for it, makes another state, although it is not in the state's value.
+func TestExploreTellsStatesApartByWhatIsKeptBeside(t *testing.T) {
+	def := talk(opened(nil),
+		process.On[Talk, Answered]{NoInstance: process.Ignore, Locate: process.Key(func(e Answered) string { return e.ID }),
+			React: func(_ Talk, _ process.Input[Answered], do *process.Step) { do.Once("answer") }},
+		process.On[Talk, Closed]{NoInstance: process.Ignore, Locate: process.Key(func(e Closed) string { return e.ID }),
+			React: func(_ Talk, _ process.Input[Closed], do *process.Step) {
+				if !do.Once("answer") {
+					do.Complete()
+				}
+			}})
+	processtest.Explore(t, def, Opened{"1"}, Answered{"1"}, Closed{"1"})
+
+	def = talk(opened(nil), process.On[Talk, Closed]{NoInstance: process.Defer, Locate: process.Key(func(e Closed) string { return e.ID }),
+		React: func(_ Talk, _ process.Input[Closed], do *process.Step) { do.Complete() }})
+	if r := processtest.Explore(t, def, Opened{"1"}, Closed{"1"}); r.States != 4 { // nothing, running, completed, and nothing but a deferred input
 		t.Error(r)
 	}
 }
