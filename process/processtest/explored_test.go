@@ -215,7 +215,7 @@ func TestExploreLooksAtEachInstance(t *testing.T) {
 	}
 }
 
-// What an instance asked Once for, and what waits for it, makes another state, although it is not in the state's value.
+// What an instance asked Once for, the keys that it claimed, and what waits for it make another state, although it is not in the state's value.
 func TestExploreTellsStatesApartByWhatIsKeptBeside(t *testing.T) {
 	def := talk(opened(nil),
 		process.On[Talk, Answered]{NoInstance: process.Ignore, Locate: process.Key(func(e Answered) string { return e.ID }),
@@ -227,6 +227,13 @@ func TestExploreTellsStatesApartByWhatIsKeptBeside(t *testing.T) {
 				}
 			}})
 	processtest.Explore(t, def, Opened{"1"}, Answered{"1"}, Closed{"1"})
+
+	def = talk(opened(nil),
+		process.On[Talk, Answered]{NoInstance: process.Ignore, Locate: process.Key(func(e Answered) string { return e.ID }),
+			React: func(_ Talk, _ process.Input[Answered], do *process.Step) { do.Correlate("odd", "key") }},
+		process.On[Talk, Odd]{NoInstance: process.Ignore, Locate: process.Claimed("odd", func(e Odd) string { return e.ID }),
+			React: func(_ Talk, _ process.Input[Odd], do *process.Step) { do.Complete() }})
+	processtest.Explore(t, def, Opened{"1"}, Answered{"1"}, Odd{"key"})
 
 	def = talk(opened(nil), process.On[Talk, Closed]{NoInstance: process.Defer, Locate: process.Key(func(e Closed) string { return e.ID }),
 		React: func(_ Talk, _ process.Input[Closed], do *process.Step) { do.Complete() }})
