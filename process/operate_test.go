@@ -802,11 +802,14 @@ func TestG9_ASkippedEventIsNeverTaken(t *testing.T) {
 			return s
 		}},
 	).Otherwise(process.Ignore)
+	w.record("sales", OrderPlaced{"a", 1})
+	w.run()
 	w.record("payments", Noted{"late"}, Noted{"a"}, Noted{"late"})
 	w.run()
 	held := w.holds()
+	slices.SortFunc(held, func(a, b process.Holding) int { return int(a.Marks[0].Position) - int(b.Marks[0].Position) })
 	w.operate(one(process.ActSkip, held[1].Instance), nil)
-	w.record("sales", OrderPlaced{"a", 1}, OrderPlaced{"late", 1})
+	w.record("sales", OrderPlaced{"late", 1})
 	w.broken.Store(false)
 	w.loseCursors()
 	w.record("payments", Noted{"a"})
@@ -869,4 +872,59 @@ func TestG9_CancelCompensatesAndAnUndoCanBeResumedOrSkipped(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A birth that comes late does not have the instance take what was passed before it.
+func TestG8_G9_ALateBirthTakesNothingThatWasPassed(t *testing.T) {
+	eachStore(t, func(t *testing.T, s process.Store) {
+		w := newTroubled(t, s, isNote)
+		w.config.Definition = process.Define("order",
+			process.On[OrderRun, OrderPlaced]{Starts: true, Locate: process.Key(func(e OrderPlaced) string {
+				if w.broken.Load() {
+					panic("no key")
+				}
+				return e.ID
+			})},
+			process.On[OrderRun, OrderClosed]{NoInstance: process.Ignore, Locate: process.Key(func(e OrderClosed) string { return e.ID }),
+				Evolve: func(s OrderRun, in process.Input[OrderClosed]) OrderRun {
+					s.Inputs = append(slices.Clone(s.Inputs), in.Event.How)
+					return s
+				}},
+		).Otherwise(process.Ignore)
+		w.record("sales", OrderPlaced{"a", 1}, OrderClosed{"a", "passed"})
+		w.run()
+		w.broken.Store(false)
+		w.operate(process.Request{Action: process.ActResume, All: true}, nil)
+		w.loseCursors()
+		w.record("sales", OrderClosed{"a", "new"})
+		w.run()
+		w.wantTook("a", "new")
+		w.verify()
+	})
+}
+
+// Instances that failed alike have the same fingerprint, whatever their keys, ids and numbers.
+func TestG9_InstancesThatFailedAlikeAreFoundByTheirError(t *testing.T) {
+	w := newTroubled(t, nil, isNote)
+	w.config.Definition = orderProcess(func(id string, in any) {
+		if p, ok := in.(Paid); ok {
+			panic(fmt.Sprintf("%s: account %q of %s has %d cents", event.NewID(), id, id, p.Cents))
+		}
+		if isNote(id, in) {
+			panic("no notes")
+		}
+	})
+	w.record("sales", OrderPlaced{"anna", 1}, OrderPlaced{"bob/2", 1}, OrderPlaced{"c", 1}, OrderPlaced{"other", 1})
+	w.run()
+	w.record("payments", Paid{"anna", 0}, Paid{"bob/2", 1}, Paid{"c", 2}, Noted{"other"})
+	w.run()
+	h := w.wantHolds("anna held 1", "bob/2 held 1", "c held 1", "other held 1")
+	if h[0].Fingerprint != h[1].Fingerprint || h[0].Fingerprint != h[2].Fingerprint || h[0].Fingerprint == h[3].Fingerprint {
+		t.Errorf("fingerprints: %s %s %s, and %s", h[0].Fingerprint, h[1].Fingerprint, h[2].Fingerprint, h[3].Fingerprint)
+	}
+	r := process.Request{Action: process.ActSkip, Fingerprint: h[0].Fingerprint, Reason: "r"}
+	if got := w.operate(r, nil); len(got) != 3 {
+		t.Errorf("answers: %+v", got)
+	}
+	w.wantHolds("other held 1")
 }
