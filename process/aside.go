@@ -113,7 +113,7 @@ func (t *term) retryUndecodable(ctx context.Context, h *Holding) error {
 		}
 		t.batch.inputs++
 		t.unqueue(h, &items[n])
-		t.askedAt = time.Time{}
+		t.ask = true
 		if in.Replaced != nil {
 			t.pass(h, in, in.Replaced.Reason, in.Replaced.By)
 			return nil

@@ -74,7 +74,6 @@ func (r *request) put(process string) (eventlog.Write, error) {
 }
 
 const (
-	requestPoll = time.Second     // how often a worker looks for requests
 	requestMost = 4096            // requests kept in memory at most
 	answerKept  = time.Hour       // how long an answer waits to be collected
 	answerTidy  = 5 * time.Minute // how often answers are looked for that nobody collected
@@ -109,17 +108,15 @@ func (t *term) readRequests(ctx context.Context) (all []request, err error) {
 // is there, with the commit of what it led to.
 func (t *term) takeRequests(ctx context.Context) error {
 	if len(t.asked) == 0 {
-		if time.Since(t.askedAt) < requestPoll {
+		if !t.ask {
 			return nil
 		}
-		t.askedAt = time.Now()
+		t.ask = false
 		var err error
 		if t.asked, err = t.readRequests(ctx); err != nil {
 			return err
 		}
-		if len(t.asked) == requestMost {
-			t.askedAt = time.Time{}
-		}
+		t.ask = len(t.asked) == requestMost
 		if err := t.tidyAnswers(ctx); err != nil {
 			return err
 		}

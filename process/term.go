@@ -33,7 +33,7 @@ type term struct {
 	retries  map[string]*Holding // those of holds that are tried again
 	skipped  map[event.ID]bool   // events that could not be decoded and that an operator skipped, of all partitions
 	asked    []request           // of operators, still to be executed
-	askedAt  time.Time           // when it last looked for them; zero for at once
+	ask      bool                // it must look for them
 	tidied   time.Time           // when it last looked for answers that nobody collected
 	waited   time.Time           // when the first of those that wait has waited for too long; zero for never
 	dispatch *dispatcher
@@ -63,6 +63,7 @@ func (t *term) restore(ctx context.Context) error {
 	t.cache = newCache(t.cfg.Cache)
 	t.timers = timers{process: name, log: t.home.Log, mine: t.mine, page: t.read.timers}
 	t.holds, t.retries, t.skipped = map[string]*Holding{}, map[string]*Holding{}, map[event.ID]bool{}
+	t.ask = true
 	var parked []string
 	for h, err := range Holdings(ctx, t.home.Log, name) {
 		if err != nil {
@@ -316,7 +317,7 @@ func (t *term) rest(ctx context.Context) error {
 	if err := t.lease.Keep(ctx); err != nil {
 		return err
 	}
-	wait := min(t.lease.Spare(), t.member.Poll()-time.Since(t.looked), max(requestPoll-time.Since(t.askedAt), time.Millisecond))
+	wait := min(t.lease.Spare(), t.member.Poll()-time.Since(t.looked))
 	now := t.cfg.Now()
 	if d, ok := t.timers.next(); ok && !t.cfg.Replay {
 		wait = min(wait, max(d.at.Sub(now), time.Millisecond))
@@ -334,7 +335,7 @@ func (t *term) rest(ctx context.Context) error {
 		return ctx.Err()
 	case <-t.wake:
 	case <-t.notice:
-		t.askedAt = time.Time{}
+		t.ask = true
 	case <-timer.C:
 	}
 	return nil
