@@ -219,18 +219,19 @@ const (
 	Document Kind = 9  // an instance kept as one document
 	Pending  Kind = 10 // a command that was decided and has no outcome yet
 	Setting  Kind = 11 // what describes the log's use: definitions, partitions, seals
+	Request  Kind = 12 // what an operator wants of an instance, and the answer
 )
 
 // kindNames has each kind's name at its number.
 var kindNames = [...]string{Cursor: "cursor", Receipt: "receipt", Timeout: "timeout", Claim: "claim", Lease: "lease",
-	Queued: "queued", Hold: "hold", Snapshot: "snapshot", Document: "document", Pending: "pending", Setting: "setting"}
+	Queued: "queued", Hold: "hold", Snapshot: "snapshot", Document: "document", Pending: "pending", Setting: "setting", Request: "request"}
 
 // Kinds returns all kinds.
 func Kinds() []Kind {
 	kinds := make([]Kind, 0, len(kindNames))
 	for k := range kindNames {
 		if kindNames[k] != "" {
-			kinds = append(kinds, Kind(k)) // #nosec G115 -- eleven kinds
+			kinds = append(kinds, Kind(k)) // #nosec G115 -- twelve kinds
 		}
 	}
 	return kinds

@@ -40,7 +40,7 @@ func TestWhatAnExpectationAllows(t *testing.T) {
 
 // The kinds' numbers are in users' stores.
 func TestKindsAreForEver(t *testing.T) {
-	want := []string{"cursor", "receipt", "timeout", "claim", "lease", "queued", "hold", "snapshot", "document", "pending", "setting"}
+	want := []string{"cursor", "receipt", "timeout", "claim", "lease", "queued", "hold", "snapshot", "document", "pending", "setting", "request"}
 	kinds := eventlog.Kinds()
 	if len(kinds) < len(want) {
 		t.Fatalf("there are the kinds %v", kinds)

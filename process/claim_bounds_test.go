@@ -65,7 +65,7 @@ func TestG9_AnUnclaimedInputThatMustNotComeIsHeld(t *testing.T) {
 	w.wantTook("behind the claim", "x", "noted")
 	n := 0
 	for h, err := range process.Holdings(t.Context(), w.logs["sales"], "order") {
-		if n++; err != nil || h.Condition != process.Held || h.Queued != 1 || !strings.HasPrefix(h.Instance, "unclaimed/document/payments/") {
+		if n++; err != nil || h.Condition != process.Held || h.Queued != 1 || !strings.HasPrefix(h.Instance, "ensue.unclaimed/document/payments/") {
 			t.Errorf("%+v, %v", h, err)
 		}
 	}

@@ -137,7 +137,14 @@ func (s *Step) compensate() {
 	if !s.inst.Compensating && !s.rec.Compensating {
 		return
 	}
+	ending := Compensated
+	if s.input.Kind == OperatorInput || s.inst.Ending == Cancelled {
+		ending = Cancelled
+	}
 	s.rec.Completed, s.rec.Ending = false, ""
+	if s.rec.Compensating && ending == Cancelled {
+		s.rec.Ending = Cancelled // it is kept until everything is undone
+	}
 	if s.inst.Compensating && s.input.Kind != AcceptedInput && s.rec.Ignored == "" && !s.input.Again {
 		for _, u := range s.inst.Undos {
 			if u.State == UndoSent && u.By == s.input.Command {
@@ -157,7 +164,7 @@ func (s *Step) compensate() {
 		}
 	}
 	if next < 0 {
-		s.rec.Completed, s.rec.Ending = true, Compensated
+		s.rec.Completed, s.rec.Ending = true, ending
 		return
 	}
 	u, n := undos[next], len(s.rec.Sent)

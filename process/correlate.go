@@ -204,7 +204,7 @@ func (t *term) unclaimed(c *claim, in *Taken, policy Policy) error {
 
 // holdUnclaimed holds an input that is no instance's under a key of its own.
 func (t *term) holdUnclaimed(k ClaimedKey, in *Taken, why *UnexpectedError) error {
-	key := "unclaimed/" + k.Name + "/" + in.Module + "/" + in.ID.String()
+	key := unclaimed + k.Name + "/" + in.Module + "/" + in.ID.String()
 	if t.holds[key] != nil {
 		return nil
 	}

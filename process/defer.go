@@ -87,11 +87,18 @@ func (t *term) unsettled(inst *Instance) error {
 // settle takes up what was deferred and whose phase has come, in order. False means that not everything could be.
 func (t *term) settle(h *Holding, inst *Instance) (bool, error) {
 	for len(inst.Deferred) > 0 {
+		if inst.Ending == Cancelled && t.batch.inputs < t.limit() {
+			t.batch.inputs++
+			if err := t.ignoreAsked(inst, ignoring(&inst.Deferred[0], string(Cancelled))); err != nil {
+				return false, err
+			}
+			continue
+		}
 		in, facts, p, phase, err := t.router.settling(inst)
-		if err != nil {
+		if err != nil && inst.Ending != Cancelled {
 			return false, t.failAgain(h, in, itsStep(t.timers.process, inst.Key, in, err))
 		}
-		if in == nil {
+		if in == nil && err == nil {
 			return true, nil
 		}
 		if t.batch.inputs >= t.limit() {
@@ -156,7 +163,7 @@ func (t *term) expire(inst *Instance, fired *Taken) error {
 func (t *term) waitedTooLong(ctx context.Context, h *Holding) error {
 	bounds := t.cfg.Definition.deferral
 	process := t.timers.process
-	items, err := readQueue(ctx, t.home.Log, process, h.Instance, t.limit()-t.batch.inputs)
+	items, err := readQueue(ctx, t.home.Log, process, h.Instance, 0, t.limit()-t.batch.inputs)
 	if err != nil {
 		return err
 	}

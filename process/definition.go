@@ -153,6 +153,9 @@ func Stream(process, instance string) string { return process + "/" + instance }
 
 // checkInstance tells what is wrong with an instance's key, which a locator made out of an input.
 func checkInstance(process, key string) error {
+	if isAside(key) {
+		return &eventlog.NameError{What: "instance", Name: key, Reason: "begins as only the holds of events do that are held by themselves"}
+	}
 	if err := eventlog.CheckStream(Stream(process, key)); err != nil {
 		return err
 	}

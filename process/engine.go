@@ -84,6 +84,8 @@ type Engine struct {
 	byStore bool                             // timeouts run by the store's clock
 	store   atomic.Pointer[func() time.Time] // as it was last asked
 
+	notice chan struct{} // somebody asked for something
+
 	mu    sync.Mutex
 	stats Stats
 	idle  idleness
@@ -121,7 +123,7 @@ func NewEngine(cfg Config) (*Engine, error) {
 	if cfg.Store == nil {
 		cfg.Store = Streams{}
 	}
-	e := &Engine{refuse: map[refused]error{}, read: atOnce{events: 512, timers: 4096}}
+	e := &Engine{refuse: map[refused]error{}, notice: make(chan struct{}, 1), read: atOnce{events: 512, timers: 4096}}
 	if cfg.Now == nil {
 		cfg.Now, e.byStore = e.storeTime, true
 	}

@@ -134,7 +134,7 @@ func hopeless(err error) bool {
 
 // judge takes note of a failed step and decides what follows: what OnError says, or else what the policy does.
 func (t *term) judge(h *Holding, in *Taken, err error) {
-	if hopeless(err) {
+	if hopeless(err) || isAside(h.Instance) { // what cannot be decoded now can be by another program
 		h.failed(in, err, t.cfg.Now(), Retry{Attempts: 1})
 		return
 	}

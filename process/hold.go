@@ -22,29 +22,42 @@ const (
 	Retrying Condition = "retrying" // a step failed; it is tried again when the hold is due
 	Held     Condition = "held"     // its retries are used up, or OnError holds it; it waits for an operator
 	Waiting  Condition = "waiting"  // there is no instance yet, and the inputs were deferred until there is
+	Skipped  Condition = "skipped"  // an event that could not be decoded was skipped or replaced by an operator: kept so that it is never taken as it is
 )
 
 // Holding is an instance that stands aside, or a key with deferred inputs, as it is kept and shown.
 type Holding struct {
-	Instance  string    `json:"-"`
-	Condition Condition `json:"condition"`
-	Since     time.Time `json:"since"`
-	Input     string    `json:"input,omitempty"` // the input that failed
-	InputID   event.ID  `json:"inputId,omitzero"`
-	Attempts  int       `json:"attempts,omitempty"`
-	Error     string    `json:"error,omitempty"`
-	Stack     string    `json:"stack,omitempty"`
-	Command   event.ID  `json:"command,omitzero"` // the command that it is held for: it has no outcome, and is not dispatched meanwhile
-	Queued    int       `json:"queued"`           // inputs in the queue, the one that failed included
-	Next      int       `json:"next"`             // number of the next input in the queue
-	Marks     []Mark    `json:"marks,omitempty"`
-	RetryAt   time.Time `json:"-"` // when it is tried again
+	Instance    string    `json:"-"`
+	Condition   Condition `json:"condition"`
+	Since       time.Time `json:"since"`
+	Input       string    `json:"input,omitempty"` // the input that failed
+	InputID     event.ID  `json:"inputId,omitzero"`
+	Attempts    int       `json:"attempts,omitempty"`
+	Error       string    `json:"error,omitempty"`
+	Fingerprint string    `json:"fingerprint,omitempty"` // of the error: the same for all instances that failed alike
+	Stack       string    `json:"stack,omitempty"`
+	Undo        bool      `json:"undo,omitempty"`   // an undo was not accepted: to resume sends it again
+	Command     event.ID  `json:"command,omitzero"` // the command that it is held for: it has no outcome, and is not dispatched meanwhile
+	Queued      int       `json:"queued"`           // inputs in the queue, the one that failed included
+	Next        int       `json:"next"`             // number of the next input in the queue
+	Marks       []Mark    `json:"marks,omitempty"`
+	Reason      string    `json:"reason,omitempty"` // why an operator held it
+	By          string    `json:"by,omitempty"`     // the operator
+	Drop        string    `json:"drop,omitempty"`   // the rule by which what is in the queue up to DropTo is ignored
+	DropTo      int       `json:"dropTo,omitempty"`
+	RetryAt     time.Time `json:"-"` // when it is tried again
+
+	kept, keptTo int // inputs at the head of the queue that stay deferred, and the number of the last one that was looked at
 }
 
 // Holdings lists the instances of a process that stand aside and the keys that inputs wait for, by key. It needs no definition.
 func Holdings(ctx context.Context, log eventlog.Log, process string) iter.Seq2[Holding, error] {
+	return holdings(ctx, log, process, eventlog.EntryQuery{Kind: eventlog.Hold, Prefix: eventlog.Key(process) + "/"})
+}
+
+func holdings(ctx context.Context, log eventlog.Log, process string, q eventlog.EntryQuery) iter.Seq2[Holding, error] {
 	return func(yield func(Holding, error) bool) {
-		for e, err := range log.Entries(ctx, eventlog.EntryQuery{Kind: eventlog.Hold, Prefix: eventlog.Key(process) + "/"}) {
+		for e, err := range log.Entries(ctx, q) {
 			var h Holding
 			if err == nil {
 				err = json.Unmarshal(e.Value, &h)
@@ -97,7 +110,9 @@ func (h *Holding) failed(t *Taken, err error, now time.Time, r Retry) {
 		h.InputID, h.Attempts = t.ID, 0
 	}
 	h.Attempts++
-	h.Input, h.Error, h.Stack = t.describe(), bounded(err.Error(), 2000), ""
+	var undo *UndoError
+	h.kept, h.keptTo, h.Undo = 0, 0, errors.As(err, &undo)
+	h.Input, h.Error, h.Stack, h.Fingerprint = t.describe(), bounded(err.Error(), 2000), "", fingerprint(h.Instance, err)
 	var step *StepError
 	if errors.As(err, &step) {
 		h.Stack = bounded(step.Stack, 8000)
@@ -132,7 +147,7 @@ type queued struct {
 
 // Queue returns the inputs that wait for an instance, in order.
 func Queue(ctx context.Context, log eventlog.Log, process, instance string, limit int) ([]Taken, error) {
-	items, err := readQueue(ctx, log, process, instance, limit)
+	items, err := readQueue(ctx, log, process, instance, 0, limit)
 	taken := make([]Taken, len(items))
 	for i := range items {
 		taken[i] = items[i].taken
@@ -140,9 +155,13 @@ func Queue(ctx context.Context, log eventlog.Log, process, instance string, limi
 	return taken, err
 }
 
-func readQueue(ctx context.Context, log eventlog.Log, process, instance string, limit int) ([]queued, error) {
+// readQueue returns the inputs behind a place in the queue.
+func readQueue(ctx context.Context, log eventlog.Log, process, instance string, after, limit int) ([]queued, error) {
 	var items []queued
 	q := eventlog.EntryQuery{Kind: eventlog.Queued, Prefix: eventlog.Key(process, instance) + "/", Limit: limit}
+	if after > 0 {
+		q.After = queueKey(process, instance, after)
+	}
 	for e, err := range log.Entries(ctx, q) {
 		var item queued
 		if err == nil {

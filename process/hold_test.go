@@ -165,7 +165,7 @@ func TestG9_AnUndecodableEventIsHeldByItself(t *testing.T) {
 	w.record("payments", Paid{"a", 1})
 	w.run()
 	w.wantStock(map[string][]string{"a": {"reserved", "shipped"}})
-	if holds := w.holds(); len(holds) != 1 || holds[0].Condition != process.Held || !strings.HasPrefix(holds[0].Instance, "undecodable/payments/") {
+	if holds := w.holds(); len(holds) != 1 || holds[0].Condition != process.Held || !strings.HasPrefix(holds[0].Instance, "ensue.undecodable/payments/") {
 		t.Errorf("holds: %+v", holds)
 	}
 }

@@ -20,6 +20,7 @@ const (
 	AcceptedInput Kind = 4 // the success of a command that the instance sent
 	FailedInput   Kind = 5 // the end of a command that the instance sent and that was given up, or came past its deadline
 	ClaimInput    Kind = 6 // the refusal of a claim, since another instance had the key
+	OperatorInput Kind = 7 // what an operator did with the instance; no definition handles it
 )
 
 func (k Kind) String() string {
@@ -36,6 +37,8 @@ func (k Kind) String() string {
 		return "failed"
 	case ClaimInput:
 		return "claim"
+	case OperatorInput:
+		return "operator"
 	default:
 		return fmt.Sprintf("Kind(%d)", uint8(k))
 	}
@@ -81,6 +84,20 @@ type Taken struct {
 	Again     bool               `json:"again,omitempty"`   // an operator lets an undo that was not accepted be sent again
 	Reason    string             `json:"reason,omitempty"`  // of a command that failed
 	Expired   bool               `json:"expired,omitempty"` // it failed since it came past its deadline
+
+	Replaced *Correction `json:"replaced,omitempty"` // an operator corrected the payload
+	late     bool        // it comes behind events of its log that were decided before
+}
+
+// Correction is what an input held before an operator corrected it, and why that was done. Its id and its place in the
+// log stay those of the original.
+type Correction struct {
+	Data      []byte             `json:"data,omitempty"`
+	Result    []byte             `json:"result,omitempty"`
+	Rejection *command.Rejection `json:"rejection,omitempty"`
+	Reason    string             `json:"reason"`
+	By        string             `json:"by,omitempty"`
+	At        time.Time          `json:"at"`
 }
 
 // describe names the input for messages.
@@ -92,6 +109,8 @@ func (t *Taken) describe() string {
 		return fmt.Sprintf("timeout %q due %s", t.Name, t.Time.Format(time.RFC3339Nano))
 	case ClaimInput:
 		return fmt.Sprintf("the refusal of a claim of %q", t.Type)
+	case OperatorInput:
+		return fmt.Sprintf("an operator's %s", t.Type)
 	default:
 		return fmt.Sprintf("%v command %q %s", t.Kind, t.Type, t.Command)
 	}

@@ -90,11 +90,12 @@ type Timer struct {
 	ID       event.ID       `json:"id"` // identity of the input that it becomes
 	Data     []byte         `json:"data,omitempty"`
 	Metadata event.Metadata `json:"meta,omitzero"`
+	Replaced *Correction    `json:"replaced,omitempty"` // an operator corrected the payload
 }
 
 // input returns the input that the timer becomes when it is due.
 func (t *Timer) input() Taken {
-	return Taken{Kind: TimeoutInput, ID: t.ID, Name: t.Name, Type: t.Type, Data: t.Data, Metadata: t.Metadata, Time: t.Due}
+	return Taken{Kind: TimeoutInput, ID: t.ID, Name: t.Name, Type: t.Type, Data: t.Data, Metadata: t.Metadata, Time: t.Due, Replaced: t.Replaced}
 }
 
 // timer returns the timer of that name.
@@ -148,13 +149,21 @@ type Record struct {
 	Compensating bool     `json:"compensating,omitempty"` // the instance was given up: it undoes what it did
 	Ending       Ending   `json:"ending,omitempty"`       // of a completion
 
-	Claimed  []ClaimedKey `json:"claimed,omitempty"`  // keys that were claimed
-	Released []ClaimedKey `json:"released,omitempty"` // claims that ended; of a completion all
-	Refused  []Refusal    `json:"refused,omitempty"`  // claims that were refused
-	Marks    []Mark       `json:"marks,omitempty"`    // of a step that claimed: where the process stood in its sources
+	Claimed   []ClaimedKey `json:"claimed,omitempty"`   // keys that were claimed
+	Released  []ClaimedKey `json:"released,omitempty"`  // claims that ended; of a completion all
+	Refused   []Refusal    `json:"refused,omitempty"`   // claims that were refused
+	Marks     []Mark       `json:"marks,omitempty"`     // of a step that claimed: where the process stood in its sources
+	Corrected bool         `json:"corrected,omitempty"` // an operator corrected the payload of a deferred input or a timeout that is set; nothing else was decided
+	Why       string       `json:"why,omitempty"`       // the operator's reason
+	Operator  string       `json:"operator,omitempty"`
 
 	By       int             `json:"v,omitempty"`        // version of the definition that decided; 0 is that of the step before, 1 of the first
 	Migrated json.RawMessage `json:"migrated,omitempty"` // the state before the input, turned from that of an older version
+}
+
+// evolves tells whether the state may have changed with the record.
+func (r *Record) evolves() bool {
+	return r.Ignored == "" && !r.Deferred && !r.Corrected && r.Input.Kind != OperatorInput
 }
 
 // Birth is what a starting step notes beside.
@@ -181,18 +190,22 @@ type Sent struct {
 func (r *Record) plain() bool {
 	return r.Ignored == "" && !r.Deferred && !r.Resumed && r.Phase == "" && r.Birth == nil && len(r.Set) == 0 && len(r.Cancelled) == 0 && len(r.Once) == 0 &&
 		len(r.Sent) == 0 && r.Emitted == 0 && !r.Completed && !r.Compensating && r.By == 0 &&
-		len(r.Claimed) == 0 && len(r.Released) == 0 && len(r.Refused) == 0
+		len(r.Claimed) == 0 && len(r.Released) == 0 && len(r.Refused) == 0 && !r.Corrected && r.Why == "" && r.Operator == ""
 }
 
 // note brings everything but the state up to date with a step: the same way live and when history is read again.
 func (i *Instance) note(r *Record) {
 	if r.Birth != nil {
-		i.Status, i.Incarnation, i.Started = Running, r.Birth.Incarnation, r.Input.Time
+		i.Status, i.Ending, i.Incarnation, i.Started = Running, "", r.Birth.Incarnation, r.Input.Time
 		for _, m := range r.Birth.Marks {
 			i.mark(m)
 		}
 	}
 	i.Version = max(i.Version, r.By, 1)
+	if r.Corrected {
+		i.correct(&r.Input)
+		return
+	}
 	i.Steps++
 	i.Changed = r.Input.Time
 	if r.Phase != "" {
@@ -229,12 +242,27 @@ func (i *Instance) note(r *Record) {
 	i.Sent += len(r.Sent)
 	i.Undos = undosAfter(i.Undos, r)
 	if r.Compensating {
-		i.Compensating = true
+		i.Compensating, i.Ending = true, r.Ending
 		i.Timers = nil
 	}
 	if r.Completed {
 		i.Status, i.Ending = Completed, r.Ending
 		i.Timers = nil
+	}
+}
+
+// correct puts another payload into an input that waits in the instance.
+func (i *Instance) correct(in *Taken) {
+	for n := range i.Timers {
+		if t := &i.Timers[n]; t.ID == in.ID {
+			i.Timers = slices.Clone(i.Timers)
+			i.Timers[n].Data, i.Timers[n].Replaced = in.Data, in.Replaced
+			return
+		}
+	}
+	if k := slices.IndexFunc(i.Deferred, func(t Taken) bool { return t.ID == in.ID }); k >= 0 {
+		i.Deferred = slices.Clone(i.Deferred)
+		i.Deferred[k] = *in
 	}
 }
 

@@ -3,11 +3,11 @@ package process
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/ensue-io/ensue/event"
-	"github.com/ensue-io/ensue/eventlog"
 )
 
 // newHold makes inputs of a key queue.
@@ -98,20 +98,24 @@ func (t *term) takeWaits(ctx context.Context) error {
 	return nil
 }
 
-// takeRetries tries again what is due: the failed input, then those behind it, in order.
+// takeRetries tries again what is due: the failed input, then those behind it, in order. However many are due, half of a
+// batch is left to instances that did not fail.
 func (t *term) takeRetries(ctx context.Context) error {
 	if len(t.retries) == 0 {
 		return nil
 	}
-	now := t.cfg.Now()
-	for _, h := range dueRetries(t.retries, now) {
-		if t.batch.inputs >= t.limit() {
+	most := t.limit()
+	if t.single == 0 {
+		most = t.batch.inputs + max(1, most/2)
+	}
+	for _, h := range dueRetries(t.retries, t.cfg.Now()) {
+		if t.batch.inputs >= most {
 			return nil
 		}
 		if t.batch.holds[h.Instance] != nil {
 			continue // it fell behind in this very batch: its queue can be read when that is committed
 		}
-		if err := t.retry(ctx, h); err != nil {
+		if err := t.retry(ctx, h, most-t.batch.inputs); err != nil {
 			return err
 		}
 	}
@@ -137,13 +141,14 @@ func dueRetries(retries map[string]*Holding, now time.Time) []*Holding {
 	return due
 }
 
-// retry takes the inputs in a hold's queue, as many as the batch has room for. A step that fails leaves the ones before
-// it committed and stays at the head of the queue.
-func (t *term) retry(ctx context.Context, h *Holding) error {
-	process := t.timers.process
+// retry takes the inputs in a hold's queue, as many as there is room for. A step that fails leaves the ones before it
+// committed and stays at the head of the queue.
+func (t *term) retry(ctx context.Context, h *Holding, room int) error {
+	if isAside(h.Instance) {
+		return t.retryUndecodable(ctx, h)
+	}
 	t.unstick(h)
-	room := t.limit() - t.batch.inputs
-	items, err := readQueue(ctx, t.home.Log, process, h.Instance, room)
+	items, err := readQueue(ctx, t.home.Log, t.timers.process, h.Instance, h.keptTo, room)
 	if err != nil {
 		return err
 	}
@@ -156,31 +161,42 @@ func (t *term) retry(ctx context.Context, h *Holding) error {
 		}
 		return t.failAgain(h, &items[0].taken, err)
 	}
-	if inst.Status == New {
-		if items, err = t.birthFirst(ctx, h, inst); err != nil || len(items) == 0 {
-			return err
-		}
-	}
 	for n := range items {
 		if settled, err := t.settle(h, inst); err != nil || !settled {
 			return err
 		}
-		in := &items[n].taken
-		if taken, err := t.takeQueued(inst, in); err != nil {
+		born := inst.Status == New
+		stays, in, err := t.takeQueued(h, inst, &items[n])
+		switch {
+		case err != nil:
 			return t.failAgain(h, in, err)
-		} else if !taken {
-			break
+		case stays == untilNext:
+			t.batch.hold(h)
+			return nil
+		case stays == untilStart:
+			h.kept, h.keptTo = h.kept+1, items[n].number
+			continue
 		}
 		t.batch.inputs++
-		h.Queued--
-		t.batch.put(eventlog.Delete{Kind: eventlog.Queued, Key: queueKey(process, h.Instance, items[n].number)})
+		t.unqueue(h, &items[n])
+		if h.kept > 0 && born && inst.Status != New { // what was deferred until now comes next
+			h.kept, h.keptTo = 0, 0
+			t.batch.hold(h)
+			return nil
+		}
+		if h.kept > 0 {
+			h.keptTo = items[n].number
+		}
 	}
 	if settled, err := t.settle(h, inst); err != nil || !settled {
 		return err
 	}
-	if h.Queued > 0 && (len(items) > 0 || h.Next > last) {
+	if len(items) == room || h.Queued > h.kept && (len(items) > 0 || h.Next > last) {
 		t.batch.hold(h) // the rest follows in the next turn
 		return nil
+	}
+	if inst.Status == New {
+		return t.waitAgain(h)
 	}
 	delete(t.holds, h.Instance)
 	delete(t.retries, h.Instance)
@@ -191,33 +207,17 @@ func (t *term) retry(ctx context.Context, h *Holding) error {
 	return nil
 }
 
-// birthFirst returns, of the queue of an instance that is yet to be born, the first input that is not deferred. What was
-// deferred before that keeps its place in the queue, and so its order. Where there is nothing else, it waits on.
-func (t *term) birthFirst(ctx context.Context, h *Holding, inst *Instance) ([]queued, error) {
-	all, err := readQueue(ctx, t.home.Log, t.timers.process, h.Instance, 0)
-	if err != nil {
-		return nil, err
-	}
-	for n := range all {
-		handlings, err := t.router.decode(&all[n].taken)
-		if err == nil {
-			handlings, err = t.router.concerning(inst, &all[n].taken, handlings)
-		}
-		policy := Handle
-		if err == nil {
-			policy, _, err = t.cfg.Definition.fate(inst, &all[n].taken, handlings)
-		}
-		if err != nil || policy != Defer {
-			return all[n : n+1], nil //nolint:nilerr // the error comes up again where the input is taken
-		}
-	}
-	h.Condition, h.RetryAt = Waiting, time.Time{}
-	if !t.cfg.Replay {
+// waitAgain keeps a hold for which there is no instance (yet): what is left in the queue is deferred, and its marks say what
+// is never to be taken by an instance that comes later.
+func (t *term) waitAgain(h *Holding) error {
+	h.calm()
+	h.Condition, h.RetryAt, h.Drop, h.DropTo = Waiting, time.Time{}, "", 0
+	if h.Queued > 0 && !t.cfg.Replay {
 		h.RetryAt = event.Micro(t.cfg.Now().Add(t.cfg.Definition.deferral.Within))
 	}
-	t.retrying(h)
 	t.batch.hold(h)
-	return nil, nil
+	t.retrying(h)
+	return nil
 }
 
 // failAgain keeps a hold after another failure.
@@ -236,9 +236,19 @@ func (t *term) failAgain(h *Holding, in *Taken, err error) error {
 	return nil
 }
 
-// takeQueued lets the instance take an input from its queue, and before it the timeouts that were due by then. False
-// means that it is to be taken in another batch: where inputs are taken one by one, a timeout is one of them.
-func (t *term) takeQueued(inst *Instance, in *Taken) (taken bool, err error) {
+// staying says how long an input stays in the queue that could not be taken out of it.
+type staying int
+
+const (
+	gone       staying = iota // it does not
+	untilNext                 // until the next batch
+	untilStart                // until an instance starts
+)
+
+// takeQueued lets the instance take an input from its queue, and before it the timeouts that were due by then. Where
+// inputs are taken one by one, a timeout is one of them. With an error it returns the input that failed.
+func (t *term) takeQueued(h *Holding, inst *Instance, item *queued) (staying, *Taken, error) {
+	in := &item.taken
 	for inst.Status == Running {
 		timer, ok := firstTimer(inst, in.Time)
 		if !ok {
@@ -246,27 +256,65 @@ func (t *term) takeQueued(inst *Instance, in *Taken) (taken bool, err error) {
 		}
 		fired := timer.input()
 		if err := t.takeFired(inst, &fired); err != nil {
-			return false, err
+			return gone, &fired, err
 		}
 		if t.batch.inputs++; t.single > 0 {
-			return false, nil
+			return untilNext, nil, nil
 		}
 	}
 	if in.Kind == TimeoutInput { // it failed when it fired; it may have been cancelled since
 		if timer, set := inst.timer(in.Name); !set || timer.ID != in.ID {
-			return true, nil
+			return gone, nil, nil
 		}
-		return true, t.takeFired(inst, in)
+		return gone, in, t.takeFired(inst, in)
 	}
 	if in.Kind == EventInput && slices.Contains(inst.Taken, in.ID) {
 		t.batch.stats.Duplicates++
-		return true, nil
+		return gone, nil, nil
+	}
+	if item.number <= h.DropTo && !inst.awaits(in) { // a compensation has to know the outcomes
+		if inst.Status == New {
+			t.ignoreWaiting(ruleOf("no instance, "+h.Drop), t.mine.partition(h.Instance))
+		} else if err := t.ignoreAsked(inst, &Record{Input: *in, Ignored: h.Drop}); err != nil {
+			return gone, in, err
+		}
+		return gone, nil, nil
 	}
 	handlings, err := t.router.queued(inst, in)
 	if err != nil {
-		return false, err
+		return gone, in, err
 	}
-	return true, t.offer(inst, in, handlings)
+	if inst.Status == New {
+		return t.takeBefore(h, inst, in, handlings)
+	}
+	return gone, in, t.offer(inst, in, handlings)
+}
+
+// takeBefore lets an input from the queue start the instance, or follows the policy for inputs that find none.
+func (t *term) takeBefore(h *Holding, inst *Instance, in *Taken, handlings []handling) (staying, *Taken, error) {
+	policy, phase, err := t.router.of(inst).def.fate(inst, in, handlings)
+	if err != nil {
+		return gone, in, t.stepError(inst.Key, in, err)
+	}
+	bounds := t.cfg.Definition.deferral
+	full := policy == Defer && h.kept >= bounds.Most
+	rule := "no instance: "
+	why := &UnexpectedError{Phase: phase}
+	if full {
+		policy, rule = bounds.Then, "no instance, and too many deferred: "
+		why.Why = fmt.Sprintf("%d inputs are deferred for this key, and there is no instance yet", h.kept)
+	}
+	switch policy {
+	case Handle:
+		return gone, in, t.offer(inst, in, handlings)
+	case Hold:
+		return gone, in, t.stepError(inst.Key, in, why)
+	case Defer:
+		return untilStart, nil, nil
+	default:
+		t.ignoreWaiting(rule+in.Type, t.mine.partition(inst.Key))
+		return gone, nil, nil
+	}
 }
 
 // firstTimer returns the instance's timer that is due first, if it is due by then.

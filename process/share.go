@@ -265,7 +265,7 @@ func (t *term) compare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.looked, t.division = time.Now(), d
+	t.looked, t.division, t.ask = time.Now(), d, true
 	t.claims.look = t.correlates
 	if finished, err := t.allFinished(ctx, d); err != nil {
 		return err

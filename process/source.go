@@ -214,7 +214,7 @@ func (s *source) read(ctx context.Context, r *router, replay bool, at eventlog.P
 // which it is held, of one that has no key the empty one.
 func (it *item) ownKey() string {
 	if it.err != nil {
-		return "undecodable/" + it.Module + "/" + it.ID.String()
+		return undecodable + it.Module + "/" + it.ID.String()
 	}
 	return ""
 }

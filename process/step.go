@@ -286,7 +286,7 @@ func (d *Definition) compute(w world, inst *Instance, t *Taken, rec *Record, han
 			h.react(inst.State, t, x.fact, s)
 		}
 	}
-	if !inst.Compensating {
+	if !inst.Compensating && t.Kind != OperatorInput {
 		for _, r := range d.rules {
 			r(inst.State, s)
 		}
@@ -328,7 +328,7 @@ func (d *Definition) evolve(inst *Instance, rec *Record, handlings []handling) (
 			err = &StepError{Process: d.name, Instance: inst.Key, Input: rec.Input.describe(), Err: fmt.Errorf("panic while reading history: %v", p), Stack: string(debug.Stack())}
 		}
 	}()
-	if rec.Ignored == "" && !rec.Deferred {
+	if rec.evolves() {
 		phase, err := d.phase(inst)
 		if err != nil {
 			return &StepError{Process: d.name, Instance: inst.Key, Input: rec.Input.describe(), Err: err}

@@ -57,6 +57,7 @@ type Taking struct {
 type Summary struct {
 	Key     string    `json:"key"`
 	Status  Status    `json:"status"`
+	Ending  Ending    `json:"ending,omitempty"`
 	Steps   int       `json:"steps"`
 	Started time.Time `json:"started"`
 	Changed time.Time `json:"changed"`
@@ -115,11 +116,14 @@ func (h Home) Replay(i *Instance, r *Record) error {
 	if err != nil {
 		return fail(err)
 	}
+	if !r.evolves() {
+		return own.def.evolve(i, r, nil)
+	}
 	handlings, err := own.decode(&r.Input)
 	if err == nil {
 		handlings, err = own.concerning(i, &r.Input, handlings)
 	}
-	if err != nil && r.Ignored == "" && !r.Deferred && !errors.Is(err, errUnhandled) {
+	if err != nil && !errors.Is(err, errUnhandled) {
 		return fail(err)
 	}
 	return own.def.evolve(i, r, handlings)

@@ -103,6 +103,7 @@ func (Streams) Save(home Home, changes []Change) ([]eventlog.Write, error) {
 				before = New
 			}
 			link := s.Home && home.links && !s.Record.Resumed && // what was deferred is linked already
+				s.Record.Input.Replaced == nil && // what was corrected is no longer what stands in the log
 				s.Record.Input.Stream != stream
 			if link {
 				writes = append(writes, eventlog.LinkTo{Stream: stream, Expect: eventlog.Exactly(event.Version(i.Token)), Positions: []eventlog.Position{s.Record.Input.Position}})
@@ -249,7 +250,7 @@ func (h *historian) end() []RecordedStep {
 }
 
 func listing(home Home, i *Instance) (eventlog.Write, error) {
-	value, err := json.Marshal(Summary{Key: i.Key, Status: i.Status, Steps: i.Steps, Started: i.Started, Changed: i.Changed})
+	value, err := json.Marshal(Summary{Key: i.Key, Status: i.Status, Ending: i.Ending, Steps: i.Steps, Started: i.Started, Changed: i.Changed})
 	if err != nil {
 		return nil, err
 	}

@@ -98,7 +98,7 @@ func (t *term) instance(ctx context.Context, key string) (*Instance, error) {
 // takeEvent gives an event to the instances that it concerns, as many as the batch has room for. It tells whether that
 // was all of them. Who took it before a crash in between recognises it.
 func (t *term) takeEvent(ctx context.Context, s *source, it *item) (whole bool, err error) {
-	if it.others {
+	if it.others || t.skipped[it.ID] {
 		return true, nil
 	}
 	if it.err != nil { // nobody knows whom it concerns: it is held under a key of its own
@@ -186,11 +186,16 @@ func (t *term) give(ctx context.Context, key string, in *Taken, handlings []hand
 	if handlings, err = t.router.concerning(inst, in, handlings); err != nil {
 		return t.failOrStop(key, inst, in, err)
 	}
+	return t.hand(inst, in, handlings)
+}
+
+// hand offers an event to an instance that is not held. What waited for a birth follows it.
+func (t *term) hand(inst *Instance, in *Taken, handlings []handling) error {
 	born := inst.Status == New
 	if err := t.offer(inst, in, handlings); err != nil {
-		return t.failOrStop(key, inst, in, err)
+		return t.failOrStop(inst.Key, inst, in, err)
 	}
-	if h = t.holds[key]; h != nil && born && inst.Status != New { // what was deferred follows, before anything else of this instance
+	if h := t.holds[inst.Key]; h != nil && born && inst.Status != New { // what was deferred follows, before anything else of this instance
 		h.Condition, h.RetryAt = Retrying, event.Micro(t.cfg.Now())
 		known := Instance{Marks: h.Marks}
 		for _, m := range inst.Marks {
@@ -285,7 +290,7 @@ func (t *term) birth(inst *Instance, in *Taken) *Birth {
 func (t *term) passed(key string, in *Taken) (marks []Mark) {
 	p := t.mine.partition(key)
 	for _, s := range t.sources {
-		if at := s.routed(p); at > 0 && s.module.Name != in.Module {
+		if at := s.routed(p); at > 0 && (s.module.Name != in.Module || in.late) {
 			marks = append(marks, Mark{Module: s.module.Name, Log: s.module.Log.ID(), Position: at})
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ensue-io/ensue/consumer"
+	"github.com/ensue-io/ensue/event"
 	"github.com/ensue-io/ensue/eventlog"
 )
 
@@ -30,6 +31,10 @@ type term struct {
 	timers   timers
 	holds    map[string]*Holding
 	retries  map[string]*Holding // those of holds that are tried again
+	skipped  map[event.ID]bool   // events that could not be decoded and that an operator skipped, of all partitions
+	asked    []request           // of operators, still to be executed
+	ask      bool                // it must look for them
+	tidied   time.Time           // when it last looked for answers that nobody collected
 	waited   time.Time           // when the first of those that wait has waited for too long; zero for never
 	dispatch *dispatcher
 	ignored  map[ignoredKey]*ignoredCount
@@ -57,11 +62,15 @@ func (t *term) restore(ctx context.Context) error {
 	name := t.cfg.Definition.name
 	t.cache = newCache(t.cfg.Cache)
 	t.timers = timers{process: name, log: t.home.Log, mine: t.mine, page: t.read.timers}
-	t.holds, t.retries = map[string]*Holding{}, map[string]*Holding{}
+	t.holds, t.retries, t.skipped = map[string]*Holding{}, map[string]*Holding{}, map[event.ID]bool{}
+	t.ask = true
 	var parked []string
 	for h, err := range Holdings(ctx, t.home.Log, name) {
 		if err != nil {
 			return err
+		}
+		if h.Condition == Skipped {
+			t.skipped[skippedEvent(h.Instance)] = true
 		}
 		if !t.mine.has(h.Instance) {
 			continue
@@ -208,6 +217,9 @@ func (t *term) turn(ctx context.Context) (bool, error) {
 	if err := t.takeStuck(ctx); err != nil {
 		return false, err
 	}
+	if err := t.takeRequests(ctx); err != nil {
+		return false, err
+	}
 	if err := t.takeRetries(ctx); err != nil {
 		return false, err
 	}
@@ -322,6 +334,8 @@ func (t *term) rest(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	case <-t.wake:
+	case <-t.notice:
+		t.ask = true
 	case <-timer.C:
 	}
 	return nil

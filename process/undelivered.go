@@ -161,7 +161,7 @@ func (t *term) takeStuck(ctx context.Context) error {
 func (h *Holding) stuck(s *stuck) {
 	h.Condition, h.RetryAt, h.Command = Held, time.Time{}, s.sent.ID
 	h.Input, h.InputID = fmt.Sprintf("command %q %s to module %q", s.sent.Type, s.sent.ID, s.sent.Module), s.sent.ID
-	h.Attempts, h.Error, h.Stack = s.attempts, bounded(s.err.Error(), 2000), ""
+	h.Attempts, h.Error, h.Stack, h.Fingerprint = s.attempts, bounded(s.err.Error(), 2000), "", fingerprint(h.Instance, s.err)
 	var panicked *command.PanicError
 	if errors.As(s.err, &panicked) {
 		h.Stack = bounded(string(panicked.Stack), 8000)

@@ -204,6 +204,10 @@ func (c *check) hold(ctx context.Context, e eventlog.Entry) (found []Problem, n 
 	}
 	switch h.Condition {
 	case Held, Retrying:
+	case Skipped:
+		if !isAside(key) || h.Queued > 0 {
+			bad(e, "it says that an event was skipped that could not be decoded, and is about another")
+		}
 	case Waiting:
 		list, err := documents(ctx, c.home, []string{key})
 		if err != nil {

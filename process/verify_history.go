@@ -170,10 +170,20 @@ func (f *folding) settle() {
 // step checks a step against those before it, and folds it.
 func (f *folding) step(r *Record, at event.Version) {
 	f.steps++
-	if !r.Resumed {
+	waits := slices.ContainsFunc(f.Deferred, func(in Taken) bool { return in.ID == r.Input.ID })
+	if t, set := f.timer(r.Input.Name); r.Corrected && set && t.ID == r.Input.ID {
+		waits = true
+	}
+	if r.Resumed || r.Corrected { // it was checked when it was taken, or set
+		if !waits && !f.broken {
+			f.bad(at, "it is about %s, which does not wait in the instance", r.Input.describe())
+		}
+		if r.Corrected {
+			f.note(r)
+			return
+		}
+	} else {
 		f.checkInput(&r.Input, at)
-	} else if !slices.ContainsFunc(f.Deferred, func(in Taken) bool { return in.ID == r.Input.ID }) && !f.broken {
-		f.bad(at, "it takes up %s, which was not deferred, or no longer", r.Input.describe())
 	}
 	switch {
 	case r.Birth != nil && f.Status == Running:
@@ -186,7 +196,7 @@ func (f *folding) step(r *Record, at event.Version) {
 	case r.Birth == nil && f.Status == Completed && r.Ignored == "":
 		f.bad(at, "the instance was completed, and takes %s", r.Input.describe())
 	}
-	if r.Ignored == "" {
+	if r.Ignored == "" && !r.Resumed {
 		f.checkOrigin(&r.Input, at)
 	}
 	for n := range r.Sent {
@@ -205,7 +215,7 @@ func (f *folding) step(r *Record, at event.Version) {
 // checkInput checks that an input is one, and was not taken before.
 func (f *folding) checkInput(in *Taken, at event.Version) {
 	switch {
-	case in.Kind < EventInput || in.Kind > ClaimInput:
+	case in.Kind < EventInput || in.Kind > OperatorInput:
 		f.bad(at, "its input is of kind %d, which there is not", in.Kind)
 	case in.ID.IsZero():
 		f.bad(at, "its input has no id")

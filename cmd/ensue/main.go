@@ -1,8 +1,8 @@
 // Command ensue looks into the logs of an application, explains what its processes do, verifies what they keep, and
 // runs a demonstration.
 //
-// It reads a SQLite file, a folder of them, or a PostgreSQL database, also while an application has it open, and never
-// changes anything there, save for the schema of a database, by ensue migrate:
+// It reads a SQLite file, a folder of them, or a PostgreSQL database, also while an application has it open. It changes
+// nothing there, save for the schema of a database, by ensue migrate, and what operators ask for with held instances:
 //
 //	ensue log tail orders.db -f
 //	ensue process explain orders.db order-process 4711

@@ -136,8 +136,8 @@ func (p *program) root() *cobra.Command {
 
 An ADDRESS is a SQLite file, a folder of them, or a PostgreSQL database: postgres://user@host/database, with the schema
 after ?schema= unless it is ensue. It is the first argument of a command, unless it is given by --address or the
-environment variable ENSUE_URL, where a password is seen by fewer. Nothing there is changed except by ensue migrate, and
-the application may have it open.
+environment variable ENSUE_URL, where a password is seen by fewer. Nothing there is changed except by ensue migrate and
+by process hold, resume, skip, replace and cancel, and the application may have it open.
 
 Exit codes: 0 all is well; 1 problems were found, or it could not be done; 2 the command was not understood.`,
 		Example:       "  ensue log tail orders.db -f\n  ensue process ls orders.db\n  ensue process explain orders.db order-process 4711\n  ensue log verify orders.db",

@@ -114,16 +114,20 @@ func (v *eventView) summary() string {
 
 // stepView is a step of an instance as it is shown.
 type stepView struct {
-	Input     inputView     `json:"input"`
-	Linked    bool          `json:"linked,omitempty"` // the input is the link in front of it
-	Starts    int           `json:"starts,omitempty"` // the incarnation that it starts
-	Ignored   string        `json:"ignored,omitempty"`
-	Sent      []commandView `json:"sent,omitempty"`
-	Set       []timeoutView `json:"set,omitempty"`
-	Cancelled []string      `json:"cancelled,omitempty"`
-	Once      []string      `json:"once,omitempty"`
-	Emitted   int           `json:"emitted,omitempty"`
-	Completed bool          `json:"completed,omitempty"`
+	Input     inputView      `json:"input"`
+	Linked    bool           `json:"linked,omitempty"` // the input is the link in front of it
+	Starts    int            `json:"starts,omitempty"` // the incarnation that it starts
+	Ignored   string         `json:"ignored,omitempty"`
+	Sent      []commandView  `json:"sent,omitempty"`
+	Set       []timeoutView  `json:"set,omitempty"`
+	Cancelled []string       `json:"cancelled,omitempty"`
+	Once      []string       `json:"once,omitempty"`
+	Emitted   int            `json:"emitted,omitempty"`
+	Completed bool           `json:"completed,omitempty"`
+	Ending    process.Ending `json:"ending,omitempty"`
+	Corrected bool           `json:"corrected,omitempty"` // an operator corrected an input that waits in the instance
+	Reason    string         `json:"reason,omitempty"`    // the operator's
+	By        string         `json:"by,omitempty"`
 
 	Claimed  []process.ClaimedKey `json:"claimed,omitempty"`
 	Released []process.ClaimedKey `json:"released,omitempty"`
@@ -144,6 +148,7 @@ type inputView struct {
 	Reason    string             `json:"reason,omitempty"`  // of a command that failed
 	Expired   bool               `json:"expired,omitempty"` // since it came past its deadline
 	Time      time.Time          `json:"time"`
+	Replaced  *replacedView      `json:"replaced,omitempty"`
 	payload
 }
 
@@ -173,7 +178,7 @@ type timeoutView struct {
 
 func stepOf(r *process.Record) stepView {
 	v := stepView{Input: inputOf(&r.Input), Linked: r.Linked, Ignored: r.Ignored, Cancelled: r.Cancelled, Once: r.Once, Emitted: r.Emitted, Completed: r.Completed,
-		Claimed: r.Claimed, Released: r.Released}
+		Ending: r.Ending, Corrected: r.Corrected, Reason: r.Why, By: r.Operator, Claimed: r.Claimed, Released: r.Released}
 	for i := range r.Refused {
 		v.Refused = append(v.Refused, r.Refused[i].ClaimTaken)
 	}
@@ -191,7 +196,26 @@ func stepOf(r *process.Record) stepView {
 
 func inputOf(t *process.Taken) inputView {
 	return inputView{Kind: t.Kind.String(), ID: t.ID, Type: t.Type, Module: t.Module, Position: t.Position, Stream: t.Stream, Name: t.Name,
-		Command: t.Command, Rejection: t.Rejection, Reason: t.Reason, Expired: t.Expired, Time: t.Time, payload: payloadOf(t.Data)}
+		Command: t.Command, Rejection: t.Rejection, Reason: t.Reason, Expired: t.Expired, Time: t.Time, Replaced: replacedOf(t.Replaced), payload: payloadOf(t.Data)}
+}
+
+// replacedView is what an input held before an operator corrected it.
+type replacedView struct {
+	Reason    string             `json:"reason"`
+	By        string             `json:"by,omitempty"`
+	Rejection *command.Rejection `json:"rejection,omitempty"`
+	payload
+}
+
+func replacedOf(r *process.Correction) *replacedView {
+	if r == nil {
+		return nil
+	}
+	data := r.Data
+	if data == nil {
+		data = r.Result
+	}
+	return &replacedView{Reason: r.Reason, By: r.By, Rejection: r.Rejection, payload: payloadOf(data)}
 }
 
 func commandOf(s *process.Sent) commandView {
@@ -209,6 +233,8 @@ func (v *inputView) String() string {
 		return "timeout " + v.Name
 	case v.Expired:
 		return v.Type + " expired"
+	case v.Kind == "operator":
+		return "operator: " + v.Type
 	case v.Kind != "event":
 		return fmt.Sprintf("%s %s", v.Type, v.Kind)
 	case v.Type == "":
@@ -254,6 +280,15 @@ func (v *stepView) effects() (lines []string) {
 	}
 	if v.Completed {
 		lines = append(lines, "completes the instance")
+	}
+	if v.Corrected {
+		lines = append(lines, "is corrected, and waits on")
+	}
+	if r := v.Input.Replaced; r != nil {
+		lines = append(lines, fmt.Sprintf("corrected by %s: %s; it was %s", r.By, r.Reason, r.payload.String()))
+	}
+	if v.Reason != "" && !v.Corrected {
+		lines = append(lines, fmt.Sprintf("by %s: %s", v.By, v.Reason))
 	}
 	return lines
 }

@@ -174,7 +174,7 @@ func (p *program) next(v *explainView, worked, behind bool) []nextView {
 	case aside && !dispatches:
 		say(nil, "nothing happens by itself: its commands wait, and its inputs queue, until it is released")
 	case aside:
-		say(nil, "nothing happens by itself: its retries are used up, and its inputs queue until it is released")
+		say(nil, "nothing happens by itself: its inputs queue until somebody decides: ensue process resume, skip, replace or cancel")
 	case v.Status == process.Completed:
 		say(nil, "nothing more: it is completed, and what comes late is recorded as ignored")
 	case v.Aside != nil:

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -17,9 +18,9 @@ import (
 )
 
 func (p *program) processCommand() *cobra.Command {
-	return p.group("process", "Look at processes, and explain what their instances do",
-		"  ensue process ls orders.db\n  ensue process ls orders.db --held\n  ensue process explain orders.db order-process 4711",
-		append([]*cobra.Command{p.processList(), p.processShow(), p.processExplain()}, p.appProcessCommands()...)...)
+	return p.group("process", "Look at processes, explain what their instances do, and decide on those that are held",
+		"  ensue process ls orders.db\n  ensue process ls orders.db --held\n  ensue process explain orders.db order-process 4711\n  ensue process resume orders.db order-process --all",
+		slices.Concat([]*cobra.Command{p.processList(), p.processShow(), p.processExplain()}, p.operators(), p.appProcessCommands())...)
 }
 
 // processView is a process as it is listed.
@@ -198,6 +199,7 @@ func (p *program) processView(ctx context.Context, o *opened, k kept) (processVi
 			v.Held++
 		case process.Retrying:
 			v.Retrying++
+		case process.Skipped:
 		default:
 			v.Waiting++
 		}
@@ -357,22 +359,25 @@ func (p *program) showProcess(o *opened, v *processView) {
 
 // asideView is an instance that stands aside, or a key that inputs wait for.
 type asideView struct {
-	Process   string     `json:"process"`
-	Instance  string     `json:"instance"`
-	Condition string     `json:"condition"`
-	Since     time.Time  `json:"since"`
-	Attempts  int        `json:"attempts,omitempty"`
-	Queued    int        `json:"queued"`
-	Input     string     `json:"input,omitempty"`
-	Command   event.ID   `json:"command,omitzero"` // that it stands aside for: it has no outcome
-	Error     string     `json:"error,omitempty"`
-	Stack     string     `json:"stack,omitempty"`
-	RetryAt   *time.Time `json:"retryAt,omitempty"`
+	Process     string     `json:"process"`
+	Instance    string     `json:"instance"`
+	Condition   string     `json:"condition"`
+	Since       time.Time  `json:"since"`
+	Attempts    int        `json:"attempts,omitempty"`
+	Queued      int        `json:"queued"`
+	Input       string     `json:"input,omitempty"`
+	Command     event.ID   `json:"command,omitzero"` // that it stands aside for: it has no outcome
+	Error       string     `json:"error,omitempty"`
+	Fingerprint string     `json:"fingerprint,omitempty"` // of the error: the same for all that failed alike
+	Reason      string     `json:"reason,omitempty"`      // why an operator held it
+	By          string     `json:"by,omitempty"`
+	Stack       string     `json:"stack,omitempty"`
+	RetryAt     *time.Time `json:"retryAt,omitempty"`
 }
 
 func asideOf(name string, h *process.Holding) asideView {
 	v := asideView{Process: name, Instance: h.Instance, Condition: string(h.Condition), Since: h.Since, Attempts: h.Attempts, Queued: h.Queued,
-		Input: h.Input, Command: h.Command, Error: h.Error, Stack: h.Stack}
+		Input: h.Input, Command: h.Command, Error: h.Error, Fingerprint: h.Fingerprint, Reason: h.Reason, By: h.By, Stack: h.Stack}
 	if !h.RetryAt.IsZero() {
 		v.RetryAt = &h.RetryAt
 	}
@@ -392,7 +397,7 @@ func (p *program) listAside(ctx context.Context, all []kept, held, waiting bool)
 			if err != nil {
 				return err
 			}
-			if h.Condition == process.Waiting && waiting || h.Condition != process.Waiting && held {
+			if h.Condition == process.Waiting && waiting || (h.Condition == process.Held || h.Condition == process.Retrying) && held {
 				list = append(list, asideOf(k.Process, &h))
 			}
 		}
@@ -408,11 +413,14 @@ func (p *program) listAside(ctx context.Context, all []kept, held, waiting bool)
 		fmt.Fprintln(p.err, what)
 		return nil
 	}
-	t := p.table(left("PROCESS"), left("INSTANCE"), left("CONDITION"), left("SINCE"), right("QUEUED"), left("ERROR"))
+	t := p.table(left("PROCESS"), left("INSTANCE"), left("CONDITION"), left("SINCE"), right("QUEUED"), left("ALIKE"), left("ERROR"))
 	for i := range list {
 		v := &list[i]
 		condition := red.of("%s", v.Condition)
 		why := firstLine(v.reason())
+		if v.Error == "" && v.Reason != "" {
+			why = fmt.Sprintf("by %s: %s", v.By, v.Reason)
+		}
 		switch {
 		case v.Condition == string(process.Waiting):
 			condition.style = normal
@@ -423,7 +431,7 @@ func (p *program) listAside(ctx context.Context, all []kept, held, waiting bool)
 			condition.style = yellow
 			why = fmt.Sprintf("attempt %d %s: %s", v.Attempts+1, p.until(*v.RetryAt), why)
 		}
-		t.row(text("%s", v.Process), text("%s", shorten(v.Instance, 60)), condition, dim.of("%s", at(v.Since)), number(v.Queued), text("%s", cut(why, 160)))
+		t.row(text("%s", v.Process), text("%s", shorten(v.Instance, 60)), condition, dim.of("%s", at(v.Since)), number(v.Queued), dim.of("%s", v.Fingerprint), text("%s", cut(why, 160)))
 	}
 	t.end()
 	return nil
