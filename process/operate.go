@@ -36,6 +36,7 @@ type Request struct {
 	By          string          // who: recorded
 	Data        json.RawMessage // of ActReplace: the payload of the event or timeout, the result or rejection of the command
 
+	Wait     time.Duration             // for the answers, at most, once the requests are kept; 0 for as long as the context lasts
 	Progress func(answered, asked int) // told now and then, if it is not nil
 }
 
@@ -109,6 +110,11 @@ func Operate(ctx context.Context, log eventlog.Log, process string, r Request) (
 	}
 	if err := o.ask(ctx); err != nil {
 		return nil, err
+	}
+	if r.Wait > 0 {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, r.Wait)
+		defer stop()
 	}
 	return o.answers, o.await(ctx)
 }

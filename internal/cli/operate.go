@@ -154,9 +154,8 @@ func (p *program) operate(ctx context.Context, address, name string, what *opera
 	defer done()
 	g := meter{p: p}
 	r.Progress = func(answered, asked int) { g.show("%d of %d %s", answered, asked, what.done) }
-	waiting, stop := context.WithTimeout(ctx, wait)
-	defer stop()
-	answers, err := process.Operate(waiting, log, name, r)
+	r.Wait = max(wait, 1) // of none, next to none
+	answers, err := process.Operate(ctx, log, name, r)
 	g.done()
 	v := operatedView{Process: name, Action: r.Action, Refused: []refusedView{}}
 	var open *process.UnansweredError
