@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"sync"
 	"testing"
 	"time"
@@ -328,10 +329,10 @@ var mistakes = []struct {
 		}})
 	}, []string{"holds/the instance alone whose state the store cannot keep (G9)"}},
 	{"lists in any order", func() func() process.Store {
-		turn := 0
+		var turn atomic.Int32 // cases run at the same time
 		return listing(func(all []process.Summary, after string) []process.Summary {
 			all = behind(all, after)
-			if turn++; turn%2 == 0 {
+			if turn.Add(1)%2 == 0 {
 				slices.Reverse(all)
 			}
 			return all
