@@ -712,7 +712,8 @@ func TestG9_AKillDuringTheBackOffLosesNoAttempt(t *testing.T) {
 		tw := &troubled{world: w, fails: isNote}
 		tw.broken.Store(true)
 		w.config.Definition = tw.noting()
-		w.config.Retry = process.Retry{Attempts: 3, Backoff: consumer.Backoff{First: 5 * time.Minute, Most: 5 * time.Minute}}
+		w.config.Retry = process.Retry{Attempts: 3, Backoff: consumer.Backoff{First: 5 * time.Minute, Most: 5 * time.Minute,
+			Random: func(n int64) int64 { return n - 1 }}} // the longest wait, always
 		w.record("sales", OrderPlaced{"a", 1})
 		w.record("payments", Noted{"a"}, Paid{"a", 1})
 		a := w.hire(t)
