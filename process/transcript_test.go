@@ -43,7 +43,7 @@ func TestTranscripts(t *testing.T) {
 	var spins atomic.Bool
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		if filepath.Ext(path) != ".txt" {
-			t.Skip("no scenario")
+			return // README
 		}
 		t.Parallel()
 		if spins.Load() {
