@@ -36,6 +36,19 @@ func DeriveID(parts ...string) ID {
 	return ID(uuid.NewSHA1(derived, name))
 }
 
+// DeriveIDNear is DeriveID for what follows from something that has an ID. Where that one begins with a time, as those of
+// NewID do, the derived one begins with the same time and is a UUIDv8: IDs of what happened at about one time then stand
+// together in an index, and writing many of them touches few of its pages. The same ID and parts give the same ID.
+func DeriveIDNear(near ID, parts ...string) ID {
+	id := DeriveID(parts...)
+	if v := near[6] >> 4; v != 7 && v != 8 {
+		return id
+	}
+	copy(id[:6], near[:6])
+	id[6] = id[6]&0x0f | 0x80
+	return id
+}
+
 // derived is the namespace of all derived IDs; it must never change, since IDs of commands depend on it.
 var derived = uuid.MustParse("6a0f6cf2-5d0c-5c58-9d53-1d1a4c7f2f1e")
 

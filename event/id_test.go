@@ -57,6 +57,22 @@ func TestDerivedIDsOfDifferentPartsDiffer(t *testing.T) {
 	}
 }
 
+// Like those of DeriveID, these values are in users' stores.
+func TestIDsDerivedNearOneBeginWithItsTime(t *testing.T) {
+	for near, want := range map[string]string{
+		"01939f2a-7d10-7abc-8def-0123456789ab": "01939f2a-7d10-8d51-a0d9-60527008e9d8", // of NewID
+		"01939f2a-7d10-8abc-8def-0123456789ab": "01939f2a-7d10-8d51-a0d9-60527008e9d8", // derived near one
+		"3dfd5a67-cf20-5b82-b553-fd58e586664f": "903fb205-14fb-5d51-a0d9-60527008e9d8", // derived: without a time
+		"01939f2a-7d10-4abc-8def-0123456789ab": "903fb205-14fb-5d51-a0d9-60527008e9d8", // random
+		"00000000-0000-0000-0000-000000000000": "903fb205-14fb-5d51-a0d9-60527008e9d8",
+	} {
+		id, err := event.ParseID(near)
+		if got := event.DeriveIDNear(id, "a").String(); got != want || err != nil {
+			t.Errorf("near %s: %s, want %s (%v)", near, got, want, err)
+		}
+	}
+}
+
 func TestParseID(t *testing.T) {
 	id := event.NewID()
 	for text, good := range map[string]bool{

@@ -25,7 +25,7 @@ func (d *Definition) postpone(inst *Instance, in *Taken) (*Record, error) {
 		return nil, &StepError{Process: d.name, Instance: inst.Key, Input: in.describe(),
 			Err: &UnexpectedError{Why: fmt.Sprintf("it is to be deferred, and %d inputs are deferred already", len(inst.Deferred))}}
 	}
-	timer := Timer{Type: deferredTimeout, Name: deferredName(in), Due: event.Micro(in.Time.Add(d.deferral.Within)), ID: event.DeriveID("deferred", string(in.ID[:])), Metadata: in.Metadata}
+	timer := Timer{Type: deferredTimeout, Name: deferredName(in), Due: event.Micro(in.Time.Add(d.deferral.Within)), ID: event.DeriveIDNear(in.ID, "deferred", string(in.ID[:])), Metadata: in.Metadata}
 	return &Record{Input: *in, Deferred: true, Set: []Timer{timer}}, nil
 }
 

@@ -463,7 +463,7 @@ func (m *Machine) outcome(in Taken, cmd, result any) ([]Decision, error) {
 		return nil, err
 	}
 	s := m.sent[k]
-	in.ID, in.Command, in.Time = event.DeriveID("outcome", string(s.sent.ID[:])), s.sent.ID, m.now
+	in.ID, in.Command, in.Time = event.DeriveIDNear(s.sent.ID, "outcome", string(s.sent.ID[:])), s.sent.ID, m.now
 	in.Type, in.Data, in.Metadata = s.sent.Type, s.sent.Data, s.sent.Metadata
 	x := m.instances[s.instance]
 	handlings, err := m.router.decodeFor(&x.Instance, &in)

@@ -92,6 +92,6 @@ func (t *term) outcome(o settled) (Taken, bool) {
 		in.Kind, in.Reason, in.Expired = FailedInput, o.outcome.Reason, o.outcome.Status == command.Expired
 		t.cfg.Logger.Warn("a command failed", "instance", o.instance, "command", o.sent.Type, "id", o.sent.ID, "status", o.outcome.Status, "reason", o.outcome.Reason)
 	}
-	in.ID = event.DeriveID("outcome", string(o.sent.ID[:]))
+	in.ID = event.DeriveIDNear(o.sent.ID, "outcome", string(o.sent.ID[:]))
 	return in, t.router.awaits(in.Kind, in.Type) || o.sent.awaited() || in.Kind == FailedInput
 }

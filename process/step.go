@@ -174,7 +174,7 @@ func (s *Step) fail(err error) {
 // id derives the id of the n-th effect of a kind. It depends on nothing but the step itself, so a step that is computed
 // again after a crash has the same ids (G7).
 func (s *Step) id(what string, n int) event.ID {
-	return event.DeriveID(what, s.inst.Process, s.inst.Key, strconv.Itoa(s.incarnation()), string(s.input.ID[:]), strconv.Itoa(n))
+	return event.DeriveIDNear(s.input.ID, what, s.inst.Process, s.inst.Key, strconv.Itoa(s.incarnation()), string(s.input.ID[:]), strconv.Itoa(n))
 }
 
 func (s *Step) incarnation() int {
