@@ -416,11 +416,12 @@ BEGIN
       END IF;
     END IF;
     IF cardinality(l_position) > 0 THEN
+      -- OFFSET 0 keeps the planner from looking at a whole log that was short when it planned.
       SELECT array_agg(p.insertion ORDER BY x.o), array_agg(coalesce(a.version, b.version) ORDER BY x.o) INTO l_insertion, l_version
         FROM unnest(l_stream, l_position) WITH ORDINALITY x(s, p, o)
-        LEFT JOIN LATERAL (SELECT insertion FROM log WHERE log.module = in_module AND log.position = x.p) p ON true
-        LEFT JOIN LATERAL (SELECT version FROM links WHERE links.insertion = p.insertion AND links.stream = ids[x.s]) a ON true
-        LEFT JOIN LATERAL (SELECT version FROM events WHERE events.insertion = p.insertion AND events.stream = ids[x.s]) b ON true;
+        LEFT JOIN LATERAL (SELECT insertion FROM log WHERE log.module = in_module AND log.position = x.p OFFSET 0) p ON true
+        LEFT JOIN LATERAL (SELECT version FROM links WHERE links.insertion = p.insertion AND links.stream = ids[x.s] OFFSET 0) a ON true
+        LEFT JOIN LATERAL (SELECT version FROM events WHERE events.insertion = p.insertion AND events.stream = ids[x.s] OFFSET 0) b ON true;
       new_link := array_fill(false, ARRAY[cardinality(l_position)]);
       added := array_fill(0::bigint, ARRAY[n]);
     END IF;
@@ -588,8 +589,8 @@ SET search_path = ${schema}, pg_catalog, pg_temp SET enable_seqscan = off SET en
   SELECT coalesce((SELECT k.version FROM links k WHERE k.insertion = l.insertion AND k.stream = s.stream),
                   (SELECT e.version FROM events e WHERE e.insertion = l.insertion AND e.stream = s.stream), 0)
     FROM unnest(l_stream, l_position) WITH ORDINALITY q(stream, position, o)
-    LEFT JOIN streams s ON s.module = in_module AND s.name = q.stream
-    LEFT JOIN log l ON l.module = in_module AND l.position = q.position
+    LEFT JOIN LATERAL (SELECT * FROM streams WHERE streams.module = in_module AND streams.name = q.stream OFFSET 0) s ON true
+    LEFT JOIN LATERAL (SELECT * FROM log WHERE log.module = in_module AND log.position = q.position OFFSET 0) l ON true
    ORDER BY q.o
 $$;
 
