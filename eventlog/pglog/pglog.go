@@ -118,6 +118,7 @@ type Log struct {
 	closed atomic.Bool
 	head   head.Head
 	writer *writer
+	loads  gathering
 	mark   mark // under Database.mu, with behind: see rewind.go
 	behind bool
 }
@@ -139,13 +140,14 @@ type Stats struct {
 	Conflicts int64 // appends that found something else than they expected
 	Alone     int64 // appends that left their group, since they would have waited in it or failed it
 	Passes    int64 // that this program made
+	Shared    int64 // streams that were read by a statement that read others' too
 }
 
-type counters struct{ commits, appends, conflicts, alone, passes atomic.Int64 }
+type counters struct{ commits, appends, conflicts, alone, passes, shared atomic.Int64 }
 
 // Stats returns the counts until now.
 func (d *Database) Stats() Stats {
-	return Stats{Commits: d.stats.commits.Load(), Appends: d.stats.appends.Load(), Conflicts: d.stats.conflicts.Load(), Alone: d.stats.alone.Load(), Passes: d.stats.passes.Load()}
+	return Stats{Commits: d.stats.commits.Load(), Appends: d.stats.appends.Load(), Conflicts: d.stats.conflicts.Load(), Alone: d.stats.alone.Load(), Passes: d.stats.passes.Load(), Shared: d.stats.shared.Load()}
 }
 
 // Address returns the address of the database, without its password.
@@ -243,7 +245,7 @@ func (d *Database) open(ctx context.Context, module string) (*Log, error) {
 	if d.server.era.Load() != era {
 		return nil, nil
 	}
-	l.writer = newWriter(l)
+	l.writer, l.loads.log = newWriter(l), l
 	d.logs[module] = l
 	return l, nil
 }

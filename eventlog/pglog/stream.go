@@ -37,6 +37,13 @@ type streamScan struct {
 func (s *streamScan) next(ctx context.Context) ([]event.Recorded, bool, error) {
 	if !s.begun {
 		s.begun = true
+		if whole(s.query) {
+			rows, read, done, err := s.log.loads.first(ctx, s.stream)
+			if read || err != nil {
+				return rows, false, err
+			}
+			defer done()
+		}
 		if err := s.begin(ctx); err != nil {
 			return nil, false, err
 		}

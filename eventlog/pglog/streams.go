@@ -3,6 +3,7 @@ package pglog
 import (
 	"context"
 	"iter"
+	"slices"
 	"strconv"
 
 	"github.com/jackc/pgx/v5"
@@ -176,17 +177,22 @@ func (s *streamsScan) next(ctx context.Context) ([]event.Recorded, bool, error) 
 		return nil, false, nil
 	}
 	names := s.names[:min(len(s.names), s.atOnce)]
-	of, taken, err := s.find(ctx, names)
+	places, err := s.log.places(ctx, names)
 	if err != nil {
 		return nil, false, err
+	}
+	taken := slices.IndexFunc(places, place.long)
+	if taken < 0 {
+		taken = len(places)
 	}
 	if taken == 0 {
 		s.startLong()
 		return nil, true, nil
 	}
 	p := &s.page
+	of := shortOf(places[:taken])
 	if of.rows > 0 {
-		err = s.log.numbered(ctx, p, of.rows, func() error { return s.readShort(ctx, names, of) })
+		err = s.log.numbered(ctx, p, of.rows, func() error { return s.log.readShort(ctx, p, names, of) })
 		if err != nil {
 			return nil, false, err
 		}
@@ -211,33 +217,42 @@ func (s *streamsScan) next(ctx context.Context) ([]event.Recorded, bool, error) 
 	return p.rows, len(s.names) > 0, nil
 }
 
-// find finds those of the streams that are read at once: all, or those before the first long one.
-func (s *streamsScan) find(ctx context.Context, names []string) (of short, taken int, err error) {
+// place is where a stream is: its number, and the versions to be read, above low and up to high; zero where there is none.
+type place struct{ number, low, high, links int64 }
+
+func (p place) long() bool { return p.high-p.low > shortStream }
+
+// places finds streams by their names.
+func (l *Log) places(ctx context.Context, names []string) ([]place, error) {
 	asked := make([]string, len(names))
 	for i, name := range names {
 		if possible(name) { // no stream has the name ""
 			asked[i] = name
 		}
 	}
-	taken = len(names)
-	err = s.log.read(ctx, s.log.db.sql(`SELECT u.n, s.stream, s.truncated, s.version, s.links FROM unnest($2::text[]) WITH ORDINALITY u (name, n)
-		CROSS JOIN LATERAL (SELECT stream, truncated, version, links FROM ${schema}.streams WHERE module = $1::int AND name = u.name OFFSET 0) s ORDER BY u.n`), func(r pgx.Rows) error {
-		var n, number, low, high, links int64
-		if err := r.Scan(&n, &number, &low, &high, &links); err != nil {
+	places := make([]place, len(names))
+	err := l.read(ctx, l.db.sql(placesText), func(r pgx.Rows) error {
+		var n int64
+		var p place
+		if err := r.Scan(&n, &p.number, &p.low, &p.high, &p.links); err != nil {
 			return err
 		}
-		if high-low > shortStream {
-			taken = int(n - 1)
-			return errEnough
-		}
-		for int64(len(of.numbers)) < n-1 {
-			of.numbers, of.low, of.high = append(of.numbers, 0), append(of.low, 0), append(of.high, 0)
-		}
-		of.numbers, of.low, of.high = append(of.numbers, number), append(of.low, low), append(of.high, high)
-		of.rows, of.links = of.rows+int(high-low), of.links || links > 0
+		places[n-1] = p
 		return nil
-	}, s.log.number, asked)
-	return of, taken, err
+	}, l.number, asked)
+	return places, err
+}
+
+const placesText = `SELECT u.n, s.stream, s.truncated, s.version, s.links FROM unnest($2::text[]) WITH ORDINALITY u (name, n)
+	CROSS JOIN LATERAL (SELECT stream, truncated, version, links FROM ${schema}.streams WHERE module = $1::int AND name = u.name OFFSET 0) s`
+
+// shortOf is streams that are read at once.
+func shortOf(places []place) (of short) {
+	for _, p := range places {
+		of.numbers, of.low, of.high = append(of.numbers, p.number), append(of.low, p.low), append(of.high, p.high)
+		of.rows, of.links = of.rows+int(p.high-p.low), of.links || p.links > 0
+	}
+	return of
 }
 
 // startLong goes on with the first stream by itself.
@@ -257,9 +272,8 @@ func shortStreams(links bool) string {
 }
 
 // readShort reads the streams.
-func (s *streamsScan) readShort(ctx context.Context, names []string, of short) error {
-	p := &s.page
-	return s.log.read(ctx, s.log.db.sql(shortStreams(of.links)), func(r pgx.Rows) error {
+func (l *Log) readShort(ctx context.Context, p *page, names []string, of short) error {
+	return l.read(ctx, l.db.sql(shortStreams(of.links)), func(r pgx.Rows) error {
 		if err := p.scan(r); err != nil {
 			return err
 		}

@@ -65,7 +65,7 @@ func expect(st *stream, e eventlog.Expected) error {
 }
 
 func (a *appending) toStream(w eventlog.ToStream) (r eventlog.Result, err error) {
-	st, err := a.stream(a.m.number, w.Stream)
+	st, err := a.expected(a.m.number, w.Stream, w.Expect)
 	if err != nil {
 		return r, err
 	}
@@ -154,7 +154,7 @@ func idValue(id *event.ID) driver.Value {
 }
 
 func (a *appending) linkTo(w eventlog.LinkTo) (r eventlog.Result, err error) {
-	st, err := a.stream(a.m.number, w.Stream)
+	st, err := a.expected(a.m.number, w.Stream, w.Expect)
 	if err != nil {
 		return r, err
 	}

@@ -94,7 +94,8 @@ func openWriter(ctx context.Context, path string, o Options, scripts []string, i
 	pragmas := append([]string{
 		fmt.Sprintf("busy_timeout(%d)", o.BusyTimeout.Milliseconds()),
 		"synchronous(" + level + ")",
-		"fullfsync(1)", // macOS, where fsync alone does not reach the medium
+		"fullfsync(1)",    // macOS, where fsync alone does not reach the medium
+		"page_size(8192)", // of a new file: half as many pages to split, and hardly more to write, than with 4096
 		"temp_store(MEMORY)",
 		fmt.Sprintf("cache_size(-%d)", o.CacheBytes>>10),
 		"wal_autocheckpoint(4000)",

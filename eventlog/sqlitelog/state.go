@@ -2,6 +2,7 @@ package sqlitelog
 
 import (
 	"database/sql/driver"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -26,6 +27,7 @@ type state struct {
 	older   map[streamKey]*stream
 	most    int   // streams in a generation
 	last    int64 // the highest stream number, -1: not asked for yet
+	assume  bool  // that a stream is new which somebody expects to be
 
 	dirty []*stream // changed in this transaction, to be written at its end
 	undo  undo
@@ -56,6 +58,7 @@ type stream struct {
 	truncated int64
 	closed    bool
 	stored    bool // a row exists
+	assumed   bool // that there is none was not looked up
 	dirty     bool
 	request   int // the request that changed it last
 }
@@ -153,17 +156,34 @@ func (s *state) changeModule(m *module) {
 	s.undo.modules = append(s.undo.modules, m)
 }
 
+// expected returns the state of a stream of which somebody expects something. One that is to be new and is not known is
+// taken for new without a look: nearly always it is, and if not, the rows' unique name objects when they are flushed
+// (errAssumed).
+func (s *state) expected(module int64, name string, e eventlog.Expected) (*stream, error) {
+	if s.assume && e == eventlog.NoStream {
+		key := streamKey{module, name}
+		if s.streams[key] == nil && s.older[key] == nil {
+			st := &stream{key: streamKey{module, strings.Clone(name)}, assumed: true}
+			s.streams[st.key] = st
+			return st, nil
+		}
+	}
+	return s.stream(module, name)
+}
+
 // stream returns the state of a stream, which may not exist yet.
 func (s *state) stream(module int64, name string) (*stream, error) {
 	key := streamKey{module, name}
-	if st, ok := s.streams[key]; ok {
+	st, ok := s.streams[key]
+	if !ok {
+		if st, ok = s.older[key]; ok {
+			s.streams[key] = st
+		}
+	}
+	if ok && (!st.assumed || st.dirty) {
 		return st, nil
 	}
-	if st, ok := s.older[key]; ok {
-		s.streams[key] = st
-		return st, nil
-	}
-	st := &stream{key: streamKey{module, strings.Clone(name)}}
+	st = &stream{key: streamKey{module, strings.Clone(name)}}
 	err := s.x.query(`SELECT stream, version, links, truncated, closed FROM streams WHERE module = ? AND name = ?`, func(row []driver.Value) error {
 		st.number, st.version, st.links = row[0].(int64), row[1].(int64), row[2].(int64)
 		st.truncated, st.closed, st.stored = row[3].(int64), row[4].(int64) != 0, true
@@ -228,6 +248,9 @@ func (s *state) typeNumber(name string) (int64, error) {
 
 const maxTypes = 10_000
 
+// errAssumed means that a stream is there that was taken for new. What was done on that ground is to be done again.
+var errAssumed = errors.New("sqlitelog: a stream is not new")
+
 // flush writes what requests changed in memory only. It belongs to the end of the transaction: a stream to which many
 // requests appended is written once.
 func (s *state) flush() error {
@@ -243,10 +266,13 @@ func (s *state) flush() error {
 			_, err = s.x.exec(`INSERT INTO streams (stream, module, name, version, links, truncated, closed) VALUES (?, ?, ?, ?, ?, ?, ?)`,
 				st.number, st.key.module, st.key.name, st.version, st.links, st.truncated, flag(st.closed))
 		}
+		if extended, _ := code(err); extended == codeUnique && st.assumed {
+			return errAssumed
+		}
 		if err != nil {
 			return err
 		}
-		st.stored, st.dirty = true, false
+		st.stored, st.dirty, st.assumed = true, false, false
 	}
 	s.dirty = s.dirty[:0]
 	for _, m := range s.modules {

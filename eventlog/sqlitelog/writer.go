@@ -25,6 +25,7 @@ type writer struct {
 	state       *state
 	dataVersion int64 // changes when another connection commits
 	carry       []*request
+	careful     int   // turns in which nothing is assumed
 	dead        error // after it, nothing is written any more
 
 	mu     sync.Mutex
@@ -199,6 +200,7 @@ func (w *writer) turn() {
 		return
 	}
 	n := w.waiting()
+	w.careful = max(0, w.careful-1)
 	if err := w.begin(); err != nil {
 		w.fatal(err)
 		w.refuse(n, explain(w.path, "begin", err))
@@ -232,6 +234,7 @@ func (w *writer) begin() error {
 		w.dataVersion = v
 	}
 	w.state.age()
+	w.state.assume = w.careful == 0
 	return nil
 }
 
@@ -327,17 +330,33 @@ func (g *group) takeBack(saved bool) bool {
 	return true
 }
 
+// carefulTurns is in how many turns nothing is assumed after something was assumed wrongly: who tries to make streams that
+// are there may go on with it.
+const carefulTurns = 64
+
+// again gives the transaction up since something was assumed wrongly, to execute all of it anew.
+func (g *group) again() {
+	g.rollback()
+	g.careful = carefulTurns
+	g.carryOver()
+}
+
+// carryOver has what was executed executed again in the next turn.
+func (g *group) carryOver() {
+	again := make([]*request, 0, len(g.answers)+len(g.carry))
+	for _, a := range g.answers {
+		again = append(again, a.r)
+	}
+	g.carry = append(again, g.carry...)
+}
+
 // abandon gives the transaction up after an error that may have ended it: r is answered, those before it are executed
 // again in the next turn, since the error was not theirs.
 func (g *group) abandon(r *request, err error) bool {
 	g.rollback()
 	g.fatal(err)
 	r.answer(explain(g.path, "append", err))
-	again := make([]*request, 0, len(g.answers)+len(g.carry))
-	for _, a := range g.answers {
-		again = append(again, a.r)
-	}
-	g.carry = append(again, g.carry...)
+	g.carryOver()
 	return false
 }
 
@@ -348,6 +367,10 @@ func (g *group) commit() {
 		return
 	}
 	err := g.state.flush()
+	if errors.Is(err, errAssumed) {
+		g.again()
+		return
+	}
 	if err == nil {
 		err = g.hooked(func() error {
 			_, err := g.c.exec(`COMMIT`)

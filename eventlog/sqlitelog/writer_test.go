@@ -127,6 +127,58 @@ func TestAnswersWaitForCommit(t *testing.T) {
 	}
 }
 
+// TestG4_AStreamThatWasTakenForNew: a stream that an append expects to be new is not looked for. If somebody else has made
+// it, that append is refused, or recognised as a repeat, and its neighbours in the transaction are none the worse.
+func TestG4_AStreamThatWasTakenForNew(t *testing.T) {
+	l, g := heldLog(t, Options{})
+	theirs := openLog(t, openFile(t, l.file.path, Options{}), l.module)
+	answers := make(chan answerOf, 5)
+	for round, name := range []string{"theirs/1", "theirs/2"} { // the second one while nothing is assumed
+		e := fact("theirs")
+		e.ID = event.NewID()
+		mustAppend(t, theirs, to(name, eventlog.NoStream, e))
+		start(t.Context(), l, answers, "holds the writer", to("s", eventlog.Any, fact("x")))
+		<-g.reached
+		for i, w := range [][]eventlog.Write{
+			{to(fmt.Sprint("a/", round), eventlog.NoStream, fact("a"))},
+			{eventlog.Put{Entry: eventlog.Entry{Kind: eventlog.Receipt, Key: fmt.Sprint("no/", round)}}, to(name, eventlog.NoStream, fact("no"))},
+			{to(name, eventlog.NoStream, e)},
+			{eventlog.LinkTo{Stream: name, Expect: eventlog.NoStream, Positions: []eventlog.Position{1}}},
+			{to(fmt.Sprint("b/", round), eventlog.NoStream, fact("b"))},
+		} {
+			start(t.Context(), l, answers, fmt.Sprint(i), w...)
+			queue(t, l, i+1)
+		}
+		g.proceed <- nil
+		<-answers
+		<-g.reached
+		g.proceed <- nil
+		for range 5 {
+			a := <-answers
+			var conflict *eventlog.ConflictError
+			switch a.name {
+			case "1", "3":
+				if !errors.As(a.err, &conflict) || conflict.Stream != name || conflict.Actual != 1 {
+					t.Errorf("%+v", a)
+				}
+			default:
+				if a.err != nil || a.done.Repeat != (a.name == "2") || a.done.Results[0].First != 1 {
+					t.Errorf("%+v", a)
+				}
+			}
+		}
+	}
+	want := []string{"1", "theirs", "x", "a", "b", "theirs", "x", "a", "b"}
+	if got := payloads(t, l); !slices.Equal(got, want) {
+		t.Errorf("the log holds %q", got)
+	}
+	for e, err := range l.Entries(t.Context(), eventlog.EntryQuery{Kind: eventlog.Receipt}) {
+		t.Errorf("entry %s of an append that was refused (%v)", e.Key, err)
+	}
+	g.open()
+	sound(t, l.file)
+}
+
 // TestFailedCommitIsAnsweredToAll: when COMMIT fails nobody is told success, and nobody a conflict with what then never
 // existed.
 func TestFailedCommitIsAnsweredToAll(t *testing.T) {
