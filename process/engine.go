@@ -59,7 +59,7 @@ type Config struct {
 	Carried    []string // headers that go from input to command to event
 	Partitions int      // fixed when the process first runs; default 16
 	Batch      int      // inputs in one transaction at most; default 512
-	Workers    int      // commands dispatched at once at most; default 32
+	Workers    int      // commands dispatched at once at most; default 128
 	Cache      int      // instances kept in memory at most, roughly; default 100,000
 	Retry      Retry
 	Lease      consumer.LeaseOptions // of this worker; Worker is its identity among those that share the process
@@ -139,7 +139,7 @@ func NewEngine(cfg Config) (*Engine, error) {
 	}
 	cfg.Partitions = orDefault(cfg.Partitions, consumer.DefaultPartitions)
 	cfg.Batch = orDefault(cfg.Batch, 512)
-	cfg.Workers = orDefault(cfg.Workers, 32)
+	cfg.Workers = orDefault(cfg.Workers, 128)
 	cfg.Cache = orDefault(cfg.Cache, 100_000)
 	cfg.Retry.Attempts = orDefault(cfg.Retry.Attempts, 5)
 
