@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/ensue-io/ensue"
+	"github.com/ensue-io/ensue/internal/pgtest"
 )
 
 // instances is how many are under way at once.
@@ -28,6 +29,17 @@ var stores = []struct {
 	{"memory", func(*testing.B) string { return "memory:" }},
 	{"file", func(b *testing.B) string { return filepath.Join(b.TempDir(), "all.db") }}, // one for all modules
 	{"files", func(b *testing.B) string { return b.TempDir() + "/" }},                   // one for each
+	{"postgres", func(b *testing.B) string { // a server of its own, that syncs: so the schema is new as well
+		return pgtest.New(b, pgtest.Options{Durable: true}).URL("postgres")
+	}},
+}
+
+// fewer is how many there are of something where -short only asks whether a benchmark works.
+func fewer(n, short int) int {
+	if testing.Short() {
+		return short
+	}
+	return n
 }
 
 // open opens an application; the benchmark closes it.

@@ -32,6 +32,8 @@ type batch struct {
 	resumed  []string // those that no longer are
 	stats    Stats
 	clock    time.Time // of the last event, by the replay clock
+
+	stored func(key string) (*Instance, error) // returns an instance as it is without the batch, unless it is in the cache
 }
 
 func (b *batch) reset() {

@@ -38,10 +38,10 @@ func (t *term) failOrStop(key string, inst *Instance, in *Taken, err error) erro
 	if !itsOwn(err) {
 		return err
 	}
-	if t.batch.changed(key) {
-		return errSplit // the steps before it are good, but its state in memory is not: take them again, one by one
+	inst, broken := t.mend(key, inst)
+	if broken != nil {
+		return broken
 	}
-	t.cache.drop(key)
 	h := t.holds[key]
 	if h == nil {
 		h = t.newHold(key, Retrying)
@@ -60,6 +60,31 @@ func (t *term) failOrStop(key string, inst *Instance, in *Taken, err error) erro
 	t.cfg.Logger.Error("an instance stands aside", "instance", key, "condition", h.Condition, "attempts", h.Attempts, "error", err)
 	t.retrying(h)
 	return t.enqueue(h, in)
+}
+
+// mend forgets an instance whose step failed: its state may have been changed in place. Where it took steps before that in
+// the same batch, these are good: it is read as the store has it, and they are repeated on it as history is, so that the
+// batch keeps them and nobody else's inputs are taken again (G9). It returns the instance as it is then; errSplit where
+// that can't be.
+func (t *term) mend(key string, inst *Instance) (*Instance, error) {
+	t.cache.drop(key)
+	if !t.batch.changed(key) {
+		return inst, nil
+	}
+	c := &t.batch.changes[t.batch.index[key]]
+	inst, err := t.batch.stored(key)
+	for n := 0; n < len(c.Steps) && err == nil; n++ {
+		err = t.home.Replay(inst, &c.Steps[n].Record)
+	}
+	if err != nil {
+		t.cache.drop(key)
+		if itsOwn(err) {
+			err = errSplit
+		}
+		return nil, err
+	}
+	c.Instance = inst
+	return inst, nil
 }
 
 // retrying notes whether the hold is to be tried again, or how long it waits.
@@ -225,10 +250,9 @@ func (t *term) failAgain(h *Holding, in *Taken, err error) error {
 	if !itsOwn(err) {
 		return err
 	}
-	if t.batch.changed(h.Instance) {
-		return errSplit
+	if _, broken := t.mend(h.Instance, nil); broken != nil {
+		return broken
 	}
-	t.cache.drop(h.Instance)
 	t.judge(h, in, err)
 	t.cfg.Logger.Error("an instance stands aside", "instance", h.Instance, "condition", h.Condition, "attempts", h.Attempts, "error", err)
 	t.retrying(h)

@@ -160,7 +160,7 @@ func (t *term) next(ctx context.Context) (did bool, err error) {
 // errAgain ends a term to begin another at once.
 var errAgain = errors.New("process: again")
 
-// errSplit means that a step failed of an instance that had taken steps in the same batch.
+// errSplit means that a step failed of an instance that had taken steps in the same batch, and that could not be mended.
 var errSplit = errors.New("process: the batch must be split")
 
 // failed decides how the next term begins, after an error in a turn. Inputs of a batch that failed are taken one by one,
@@ -194,6 +194,7 @@ const maxBacklog = 4096
 // turn takes inputs and commits what they led to. It tells whether it did anything.
 func (t *term) turn(ctx context.Context) (bool, error) {
 	t.batch.reset()
+	t.batch.stored = func(key string) (*Instance, error) { return t.instance(ctx, key) }
 	if t.timers.exhausted() {
 		if err := t.timers.load(ctx); err != nil {
 			return false, err

@@ -36,7 +36,7 @@ var layers = [][]string{
 	{"command", "tick"},
 	{"aggregate"},
 	{"consumer"},
-	{"eventlog/logtest", "eventlog/faultlog"},
+	{"eventlog/logtest", "eventlog/faultlog", "internal/tally"},
 	{"eventlog/sqlitelog", "eventlog/pglog", "eventlog/memlog"},
 	{"eventlog"},
 	{"event", "calendar"},
