@@ -3,23 +3,18 @@ package process_test
 import (
 	"context"
 	"fmt"
-	"io"
-	"log/slog"
 	"time"
 
 	"github.com/ensue-io/ensue"
 	"github.com/ensue-io/ensue/aggregate"
 	"github.com/ensue-io/ensue/command"
-	"github.com/ensue-io/ensue/consumer"
 	"github.com/ensue-io/ensue/event"
 	"github.com/ensue-io/ensue/eventlog"
 	"github.com/ensue-io/ensue/process"
-	"github.com/ensue-io/ensue/process/processtest"
 )
 
-// A process that uses everything that processes can do: trips are booked in the module "trips", which is its home; what
-// concerns them comes from there and from "desk", and "depot" handles their commands. A new ability of processes gets
-// its place here and a trip of its own in the story.
+// Trips are booked in the module "trips", which is the home of their process; what concerns them comes from there and from
+// "desk", and "depot" handles their commands.
 type (
 	TripBooked struct {
 		Trip string
@@ -56,7 +51,7 @@ type (
 // TimeoutKey tells the reviews of a trip's bags apart.
 func (r TripReview) TimeoutKey() string { return fmt.Sprint(r.Bag) }
 
-func everything() process.Definition {
+func trips() process.Definition {
 	key := func(trip string) string { return trip }
 	return process.Define("trip",
 		process.On[Trip, TripBooked]{
@@ -146,15 +141,12 @@ func everything() process.Definition {
 	).Otherwise(process.Ignore)
 }
 
-// everythingParts is the application around it.
-func everythingParts(o ensue.Options) []ensue.Part {
+// tripParts is the application around it.
+func tripParts(o ensue.Options) []ensue.Part {
 	o.Carried = []string{"trip"}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
-	}
 	depot := aggregate.Define("depot", func(s int, _ any) int { return s + 1 })
 	return []ensue.Part{o,
-		ensue.Module{Name: "trips", Processes: []process.Definition{everything()},
+		ensue.Module{Name: "trips", Processes: []process.Definition{trips()},
 			Events: []event.Type{event.Named[TripBooked]("trip-booked"), event.Named[TripClosed]("trip-closed"), event.Named[TripExtended]("trip-extended")}},
 		ensue.Module{Name: "desk",
 			Events: []event.Type{event.Named[DeskOpened]("desk-opened"), event.Named[TripPaid]("trip-paid"), event.Named[TripNoticed]("trip-noticed")}},
@@ -182,20 +174,10 @@ func everythingParts(o ensue.Options) []ensue.Part {
 	}
 }
 
-// everythingHappens is the story: what happens to the trips in some hours. Each fact has an id of its own, so it can be told
-// again, by a program that has crashed.
-func everythingHappens(ctx context.Context, app *ensue.App, until func(ctx context.Context, after time.Duration) error) error {
-	n := 0
-	fact := func(module, trip string, what any) error {
-		n++
-		draft := event.New(what).WithID(event.DeriveID("everything", fmt.Sprint(n))).WithHeader("trip", trip)
-		_, err := app.Module(module).Record(ctx, "fact/"+trip, draft)
-		return err
-	}
-	for _, part := range []struct {
-		after time.Duration
-		facts func() error
-	}{
+// tripsHappen is the story: what happens to the trips in some hours.
+func tripsHappen(ctx context.Context, app *ensue.App, until func(ctx context.Context, after time.Duration) error) error {
+	fact := facts(ctx, app, "trips")
+	return chapters(ctx, app, until, []chapter{
 		{0, func() error {
 			return all(
 				fact("desk", "early", TripPaid{"early"}),      // waits for the booking
@@ -225,38 +207,5 @@ func everythingHappens(ctx context.Context, app *ensue.App, until func(ctx conte
 			)
 		}},
 		{200 * time.Minute, func() error { return fact("desk", "early", TripNoticed{"early"}) }},
-	} {
-		if err := all(until(ctx, part.after), app.WaitIdle(ctx)); err != nil {
-			return err
-		}
-		if err := all(part.facts(), app.WaitIdle(ctx)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// all returns the first error. Its arguments are evaluated in their order, so it must not be given what depends on
-// what came before.
-func all(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// everythingRun is one life of it.
-func everythingRun(store process.Store) func(ctx context.Context, p *processtest.Program) error {
-	return func(ctx context.Context, p *processtest.Program) error {
-		app, err := ensue.Open(ctx, "", everythingParts(ensue.Options{Logs: p.Logs, Commands: p.Commands, Worker: p.Worker, Lease: p.Lease, Now: p.Now,
-			Processes: map[string]ensue.ProcessOptions{"trip": {Store: store, Retry: process.Retry{Backoff: consumer.Backoff{First: time.Millisecond, Most: 5 * time.Millisecond}}}}})...)
-		if err != nil {
-			return err
-		}
-		err = p.While(ctx, app.Run, func(ctx context.Context) error { return everythingHappens(ctx, app, p.Until) })
-		p.Engine(app.Process("trip"))
-		return err
-	}
+	})
 }

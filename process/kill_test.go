@@ -8,12 +8,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -30,12 +28,12 @@ import (
 	"github.com/ensue-io/ensue/process/processtest"
 )
 
-// programArgument makes the test's own binary the program that is killed: programArgument ADDRESS BEGAN CLOCK AT WHEN.
-const programArgument = "everything-program"
+// programArgument makes the test's own binary the program that is killed: programArgument TALE ADDRESS BEGAN CLOCK AT WHEN.
+const programArgument = "tale-program"
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 7 && os.Args[1] == programArgument {
-		if err := everythingProgram(context.Background(), os.Args[2:]); err != nil {
+	if len(os.Args) == 8 && os.Args[1] == programArgument {
+		if err := taleProgram(context.Background(), os.Args[2:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -46,24 +44,28 @@ func TestMain(m *testing.M) {
 
 // A real process is killed by SIGKILL again and again, by itself in the middle of an operation or by its parent at any
 // moment, and started anew as another process, which takes over. The end is that of a program that nobody disturbed.
-// ENSUE_KILLS names how often; on PostgreSQL it is a quarter of that.
+// ENSUE_KILLS names how often in all; on PostgreSQL it is a quarter of that.
 func TestG6_G7_G8_G9_G11_G12_KilledAtAnyMoment(t *testing.T) {
 	kills, err := strconv.Atoi(cmp.Or(os.Getenv("ENSUE_KILLS"), fmt.Sprint(raced.Fewer(80))))
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Run("sqlite", func(t *testing.T) {
-		killed{t: t, kills: kills, address: func(n int) string { return filepath.Join(t.TempDir(), fmt.Sprint(n, ".db")) }}.run()
-	})
-	t.Run("postgres", func(t *testing.T) {
-		database := pgtest.Database(t)
-		killed{t: t, kills: max(1, kills/4), address: func(n int) string { return fmt.Sprint(database, "&schema=run", n) }}.run()
-	})
+	kills = max(1, kills/len(tales))
+	for name := range tales {
+		t.Run(name+", sqlite", func(t *testing.T) {
+			killed{t: t, tale: name, kills: kills, address: func(n int) string { return filepath.Join(t.TempDir(), fmt.Sprint(n, ".db")) }}.run()
+		})
+		t.Run(name+", postgres", func(t *testing.T) {
+			database := pgtest.Database(t)
+			killed{t: t, tale: name, kills: max(1, kills/4), address: func(n int) string { return fmt.Sprint(database, "&schema=run", n) }}.run()
+		})
+	}
 }
 
 // killed is a program's many lives.
 type killed struct {
 	t       *testing.T
+	tale    string
 	kills   int
 	address func(n int) string // of the logs of the n-th telling of the story
 }
@@ -121,10 +123,10 @@ func (k killed) undisturbed(n int) (*processtest.End, int) {
 }
 
 // telling is one story on logs of its own.
-type telling struct{ address, began, clock string }
+type telling struct{ tale, address, began, clock string }
 
 func (k killed) story(n int) telling {
-	return telling{k.address(n), time.Now().UTC().Format(time.RFC3339Nano), filepath.Join(k.t.TempDir(), "clock")}
+	return telling{k.tale, k.address(n), time.Now().UTC().Format(time.RFC3339Nano), filepath.Join(k.t.TempDir(), "clock")}
 }
 
 // life says when a process is killed: at an operation, or after a delay.
@@ -154,7 +156,7 @@ func (s telling) live(ctx context.Context, l life) (done lived, err error) {
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, time.Minute, errors.New("it does not come to rest"))
 	defer cancel()
-	cmd := exec.CommandContext(ctx, self, programArgument, s.address, s.began, s.clock, strconv.Itoa(l.at), strconv.Itoa(int(l.when))) // #nosec G204 -- this very program
+	cmd := exec.CommandContext(ctx, self, programArgument, s.tale, s.address, s.began, s.clock, strconv.Itoa(l.at), strconv.Itoa(int(l.when))) // #nosec G204 -- this very program
 	var out, wrong bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &wrong
 	if err := cmd.Start(); err != nil {
@@ -179,7 +181,7 @@ func (s telling) live(ctx context.Context, l life) (done lived, err error) {
 // end reads the end of the story, which no process works on any more.
 func (s telling) end(t *testing.T) *processtest.End {
 	t.Helper()
-	logs, closeLogs, err := openLogs(t.Context(), s.address, time.Now)
+	logs, closeLogs, err := openLogs(t.Context(), s.tale, s.address, time.Now)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,21 +190,22 @@ func (s telling) end(t *testing.T) *processtest.End {
 			t.Error(err)
 		}
 	}()
-	app, err := ensue.Open(t.Context(), "", everythingParts(ensue.Options{Logs: func(module string) eventlog.Log { return logs[module] }})...)
+	tale := tales[s.tale]
+	app, _, err := tale.begin(t.Context(), nil, ensue.Options{Logs: func(module string) eventlog.Log { return logs[module] }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	end, err := processtest.ReadEnd(t.Context(), logs, app.Process("trip"))
+	end, err := processtest.ReadEnd(t.Context(), logs, app.Process(tale.process))
 	if err != nil {
 		t.Fatal(err)
 	}
 	return end
 }
 
-// openLogs opens the logs of the three modules in a file or a database.
-func openLogs(ctx context.Context, address string, now func() time.Time) (map[string]eventlog.Log, func() error, error) {
+// openLogs opens the logs of a tale in a file or a database.
+func openLogs(ctx context.Context, tale, address string, now func() time.Time) (map[string]eventlog.Log, func() error, error) {
 	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
-	logs := map[string]eventlog.Log{"trips": nil, "desk": nil, "depot": nil}
+	logs := map[string]eventlog.Log{}
 	var closer io.Closer
 	var open func(module string) (eventlog.Log, error)
 	if strings.Contains(address, "://") {
@@ -218,7 +221,7 @@ func openLogs(ctx context.Context, address string, now func() time.Time) (map[st
 		}
 		closer, open = file, func(module string) (eventlog.Log, error) { return file.Log(ctx, module) }
 	}
-	for _, module := range slices.Sorted(maps.Keys(logs)) {
+	for _, module := range tales[tale].modules {
 		log, err := open(module)
 		if err != nil {
 			return nil, nil, errors.Join(err, closer.Close())
@@ -228,19 +231,19 @@ func openLogs(ctx context.Context, address string, now func() time.Time) (map[st
 	return logs, closer.Close, nil
 }
 
-// everythingProgram is the program that is killed: one life of the story, on real logs. Its clock can be moved, and is as
+// taleProgram is the program that is killed: one life of the story, on real logs. Its clock can be moved, and is as
 // far ahead as it was when the life before ended.
-func everythingProgram(ctx context.Context, args []string) (err error) {
-	address, clockFile := args[0], args[2]
-	began, err := time.Parse(time.RFC3339Nano, args[1])
+func taleProgram(ctx context.Context, args []string) (err error) {
+	tale, address, clockFile := args[0], args[1], args[3]
+	began, err := time.Parse(time.RFC3339Nano, args[2])
 	if err != nil {
 		return err
 	}
-	at, err := strconv.Atoi(args[3])
+	at, err := strconv.Atoi(args[4])
 	if err != nil {
 		return err
 	}
-	when, err := strconv.Atoi(args[4])
+	when, err := strconv.Atoi(args[5])
 	if err != nil {
 		return err
 	}
@@ -253,7 +256,7 @@ func everythingProgram(ctx context.Context, args []string) (err error) {
 		ahead.Store(int64(moved))
 	}
 	now := func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
-	logs, closeLogs, err := openLogs(ctx, address, now)
+	logs, closeLogs, err := openLogs(ctx, tale, address, now)
 	if err != nil {
 		return err
 	}
@@ -267,15 +270,15 @@ func everythingProgram(ctx context.Context, args []string) (err error) {
 		_ = self.Kill()
 		select {} // until it comes
 	}}.Begin()
-	app, err := ensue.Open(ctx, "", everythingParts(ensue.Options{Now: now, Lease: 600 * time.Millisecond,
-		Logs: func(module string) eventlog.Log { return life.Log(module, logs[module]) }})...)
+	app, happens, err := tales[tale].begin(ctx, nil, ensue.Options{Now: now, Lease: 600 * time.Millisecond,
+		Logs: func(module string) eventlog.Log { return life.Log(module, logs[module]) }})
 	if err != nil {
 		return err
 	}
 	running, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- app.Run(running) }()
-	err = everythingHappens(ctx, app, func(_ context.Context, after time.Duration) error {
+	err = happens(ctx, app, func(_ context.Context, after time.Duration) error {
 		move := max(time.Until(began.Add(after)), time.Duration(ahead.Load()))
 		ahead.Store(int64(move))
 		if err := os.WriteFile(clockFile+".new", []byte(move.String()), 0o600); err != nil {

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/ensue-io/ensue"
-	"github.com/ensue-io/ensue/examples/internal/crashes"
+	"github.com/ensue-io/ensue/internal/crashes"
 	"github.com/ensue-io/ensue/internal/pgtest"
 	"github.com/ensue-io/ensue/process/processtest"
 )
@@ -32,7 +32,7 @@ func TestG6_G7_G8_G9_G11_CrashEverywhere(t *testing.T) {
 				}
 				return app.Run(ctx)
 			}}
-			crashes.Everywhere(t, story, pgtest.Database)
+			crashes.Everywhere(t, story, crashes.Samples{Memory: 400, SQLite: 120, Postgres: 12}, pgtest.Database)
 		})
 	}
 }

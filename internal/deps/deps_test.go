@@ -28,6 +28,7 @@ var layers = [][]string{
 	{"examples/..."},
 	{"."}, // package ensue
 	{"internal/cli"},
+	{"internal/crashes"},
 	{"console"},
 	{"process/processtest", "process/storetest"},
 	{"process"},

@@ -259,7 +259,10 @@ func outcome(r command.Outcome) string {
 	if r.Rejection != nil {
 		text += r.Rejection.Code + " " + r.Rejection.Reason
 	}
-	return strings.TrimSpace(text + r.Reason)
+	if r.Status != command.Expired { // whose reason is made of times
+		text += r.Reason
+	}
+	return strings.TrimSpace(text)
 }
 
 // history goes through the steps of one instance.
@@ -321,6 +324,8 @@ func (h *history) input(t *process.Taken) (text, source string) {
 		return cmp.Or(h.events[t.ID], t.Type+" "+string(t.Data)), t.Module
 	case process.TimeoutInput:
 		return fmt.Sprintf("timeout %s %s", t.Name, t.Data), "its timeouts"
+	case process.ClaimInput:
+		return fmt.Sprintf("%v %s %s", t.Kind, t.Type, t.Data), "its claims"
 	default:
 		text := fmt.Sprintf("%v %s %s %s", t.Kind, t.Type, t.Data, t.Result)
 		if t.Rejection != nil {

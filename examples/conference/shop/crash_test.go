@@ -16,7 +16,7 @@ import (
 	"github.com/ensue-io/ensue/examples/conference/domain/payments"
 	"github.com/ensue-io/ensue/examples/conference/domain/seats"
 	"github.com/ensue-io/ensue/examples/conference/shop"
-	"github.com/ensue-io/ensue/examples/internal/crashes"
+	"github.com/ensue-io/ensue/internal/crashes"
 	"github.com/ensue-io/ensue/internal/pgtest"
 	"github.com/ensue-io/ensue/process/processtest"
 )
@@ -24,7 +24,7 @@ import (
 // A shop crashes before and after everything that it does, in an afternoon in which one order is paid, one changed, one
 // declined, one not paid, one cancelled, one for too many seats, and one for a sale that is closed.
 func TestG6_G7_G8_G9_G11_CrashEverywhere(t *testing.T) {
-	crashes.Everywhere(t, processtest.Story{Run: afternoon}, pgtest.Database)
+	crashes.Everywhere(t, processtest.Story{Run: afternoon}, crashes.Samples{Memory: 400, SQLite: 120, Postgres: 12}, pgtest.Database)
 }
 
 func afternoon(ctx context.Context, p *processtest.Program) error {

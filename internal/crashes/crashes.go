@@ -1,4 +1,4 @@
-// Package crashes lets a story of an example crash everywhere, on logs of every kind. It is for tests.
+// Package crashes lets a story crash everywhere, on logs of every kind. It is for tests.
 package crashes
 
 import (
@@ -17,31 +17,28 @@ import (
 	"github.com/ensue-io/ensue/process/processtest"
 )
 
-// Everywhere runs the story in memory, on SQLite and on PostgreSQL, for which database makes a database. It crashes at
-// some operations, in memory at all of a short story, at fewer under the race detector; where ENSUE_FULL is set, at every one everywhere.
-func Everywhere(t *testing.T, s processtest.Story, database func(testing.TB) string) {
+// Samples says at how many operations a story crashes, on each kind of log; at every one where it has fewer. A tenth more
+// runs crash a second time while they recover.
+type Samples struct{ Memory, SQLite, Postgres int }
+
+// Everywhere runs the story in memory, on SQLite and on PostgreSQL, for which database makes a database. Under the race
+// detector it crashes at an eighth of the samples; where ENSUE_FULL is set, at every operation everywhere.
+func Everywhere(t *testing.T, s processtest.Story, of Samples, database func(testing.TB) string) {
 	t.Helper()
-	sample := func(n int) int {
+	crash := func(t *testing.T, sample int, logs func(*testing.T) func(string) eventlog.Log, realTime bool) {
+		t.Helper()
+		s := s
+		s.Logs, s.RealTime = logs, realTime
+		s.Sample = raced.Fewer(sample)
+		s.Twice = (s.Sample + 9) / 10
 		if os.Getenv("ENSUE_FULL") != "" {
-			return 0
+			s.Sample = 0
 		}
-		return raced.Fewer(n)
+		processtest.CrashEverywhere(t, s)
 	}
-	t.Run("memory", func(t *testing.T) {
-		s := s
-		s.Sample, s.Twice = sample(400), sample(30)
-		processtest.CrashEverywhere(t, s)
-	})
-	t.Run("sqlite", func(t *testing.T) {
-		s := s
-		s.Logs, s.Sample, s.Twice = SQLite, sample(120), sample(16)
-		processtest.CrashEverywhere(t, s)
-	})
-	t.Run("postgres", func(t *testing.T) {
-		s := s
-		s.Logs, s.Sample, s.Twice, s.RealTime = Postgres(database(t)), sample(12), 2, true
-		processtest.CrashEverywhere(t, s)
-	})
+	t.Run("memory", func(t *testing.T) { crash(t, of.Memory, nil, false) })
+	t.Run("sqlite", func(t *testing.T) { crash(t, of.SQLite, SQLite, false) })
+	t.Run("postgres", func(t *testing.T) { crash(t, of.Postgres, Postgres(database(t)), true) })
 }
 
 // SQLite keeps the logs of a run in a new file, whose writes don't wait for the medium.
