@@ -62,6 +62,11 @@ func newStoryBus(s *story, log func(module string) eventlog.Log) *storyBus {
 			return struct{}{}, s.handling("send-mail", w, "mail/"+c.ID, mailSent(c))
 		})},
 	}
+	if s.renamed {
+		handlers["stock"][0] = command.Handle("set-aside", func(_ context.Context, w *aggregate.Work, c setAside) (struct{}, error) {
+			return struct{}{}, s.handling("set-aside", w, "stock/"+c.ID, stockChanged{c.ID, "reserved"})
+		}, command.Formerly("reserve"))
+	}
 	for module, hs := range handlers {
 		b.buses[module] = must(command.NewBus(command.Config{Module: &aggregate.Module{Name: module, Log: log(module), Types: s.types[module]}, Handlers: hs}))
 	}
@@ -81,6 +86,16 @@ func (b *storyBus) find(goType reflect.Type) (module, name string, err error) {
 		}
 	}
 	return "", "", fmt.Errorf("nobody handles %v", goType)
+}
+
+// FormerNames implements process.FormerNames.
+func (b *storyBus) FormerNames(t reflect.Type) []string {
+	for _, bus := range b.buses {
+		if _, ok := bus.Handles(t); ok {
+			return bus.FormerNames(t)
+		}
+	}
+	return nil
 }
 
 // Resolve implements process.Commands.

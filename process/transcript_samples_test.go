@@ -22,6 +22,12 @@ var samples = map[string]struct {
 	"express":         {"sales", func(s *story) process.Definition { return express(s, "express") }},
 	"careful-express": {"sales", func(s *story) process.Definition { return express(s, "careful-express", carefully) }},
 	"trip":            {"sales", trip},
+	"billing":         {"sales", billing},
+
+	"rental":           {"sales", rentalOne},
+	"rental-pinning":   {"sales", rentalPinning},
+	"rental-migrating": {"sales", rentalMigrating},
+	"hire":             {"sales", hire},
 }
 
 // modulesOfStories are the application's modules, in their order, with the events of each.
@@ -29,8 +35,9 @@ func modulesOfStories() (names []string, types map[string]*event.Registry) {
 	types = map[string]*event.Registry{
 		"sales": must(event.NewRegistry(event.Named[saleOrdered]("order-placed"), event.Named[saleNoted]("order-noted"), event.Named[saleCancelled]("order-cancelled"),
 			event.Named[saleConfirmed]("order-confirmed"), event.Named[saleClosed]("order-closed"), event.Named[saleRemark]("order-remark"), event.Named[pointsEarned]("points-earned"),
-			event.Named[parcelAnnounced]("parcel-announced"), event.Named[parcelWish]("parcel-wish"), event.Named[tripWanted]("trip-wanted"), event.Named[tripNoted]("trip-noted"), event.Named[tripCalledOff]("trip-called-off"))),
-		"payments": must(event.NewRegistry(event.Named[moneyPaid]("paid"))),
+			event.Named[parcelAnnounced]("parcel-announced"), event.Named[parcelWish]("parcel-wish"), event.Named[tripWanted]("trip-wanted"), event.Named[tripNoted]("trip-noted"), event.Named[tripCalledOff]("trip-called-off"),
+			event.Named[invoiceSent]("invoice-sent"), event.Named[invoiceWithdrawn]("invoice-withdrawn"))),
+		"payments": must(event.NewRegistry(event.Named[moneyPaid]("paid"), event.Named[invoicePaid]("invoice-paid"), event.Named[invoiceAsked]("invoice-asked"))),
 		"stock":    must(event.NewRegistry(event.Named[stockChanged]("stock-changed"))),
 		"depot":    must(event.NewRegistry(event.Named[parcelArrived]("parcel-arrived"), event.Named[vanLeft]("van-left"), event.Named[parcelDelivered]("parcel-delivered"))),
 		"travel":   must(event.NewRegistry(event.Named[partChanged]("part-changed"))),

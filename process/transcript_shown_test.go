@@ -76,9 +76,14 @@ var undoTexts = map[process.UndoState]string{
 }
 
 func (s *story) showHold(b *strings.Builder, h *process.Holding) {
-	if h.Condition == process.Waiting {
+	switch {
+	case h.Condition == process.Waiting:
 		fmt.Fprintf(b, "inputs wait for %s, which has not started\n", h.Instance)
-	} else {
+	case h.InputID.IsZero() && h.Condition == process.Held:
+		fmt.Fprintf(b, "%s is held by %s: %s\n", h.Instance, h.By, h.Reason)
+	case h.Attempts == 0:
+		fmt.Fprintf(b, "%s stands aside: %s\n", h.Instance, cause(h))
+	default:
 		fmt.Fprintf(b, "%s is %s after %s: %s\n", h.Instance, h.Condition, counted(h.Attempts, "attempt"), cause(h))
 	}
 	for _, in := range must(process.Queue(context.Background(), s.homeLog(), s.name, h.Instance, 0)) {

@@ -41,6 +41,7 @@ type story struct {
 	workers map[string]*hireling
 	names   []string // of the workers, in the order in which they came
 	events  int      // that the scenario appended
+	renamed bool     // the command reserve has another name
 	short   map[string]string
 
 	mu      sync.Mutex // of what follows, which workers ask as well

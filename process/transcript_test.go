@@ -17,24 +17,22 @@ import (
 	"github.com/cockroachdb/datadriven"
 )
 
-// guarantees that a process keeps; each is shown by a scenario at least. Others are shown where it is natural.
-var guarantees = []string{"G5", "G6", "G7", "G8", "G9", "G10", "G11", "G12", "G13"}
+// guarantees that scenarios show, each at least in one. G3, that nothing stalls a reader, is not among them: these logs are in memory,
+// and no transaction of others is open there. The tests of the logs show it.
+var guarantees = []string{"G1", "G2", "G4", "G5", "G6", "G7", "G8", "G9", "G10", "G11", "G12", "G13"}
 
-// items are what a process is built of; each that is built is shown by a scenario at least.
-var items = []struct {
-	name, what string
-	built      bool
-}{
-	{"item1", "a declared policy for every phase and input", true},
-	{"item2", "hold and resume", true},
-	{"item3", "outcomes as inputs, and deadlines", true},
-	{"item4", "compensation", true},
-	{"item5", "correlation: fan-out, claims, joins", true},
-	{"item6", "timeouts and time events", true},
-	{"item7", "evolution", false},
-	{"item8", "static checks", true},
-	{"item9", "the test kit", false},
-	{"item10", "explain", false},
+// items are what a process is built of; each is shown by a scenario at least.
+var items = []struct{ name, what string }{
+	{"item1", "a declared policy for every phase and input"},
+	{"item2", "hold and resume"},
+	{"item3", "outcomes as inputs, and deadlines"},
+	{"item4", "compensation"},
+	{"item5", "correlation: fan-out, claims, joins"},
+	{"item6", "timeouts and time events"},
+	{"item7", "evolution"},
+	{"item8", "static checks"},
+	{"item9", "the test kit"},
+	{"item10", "explain"},
 }
 
 // TestTranscripts plays the scenarios of testdata: testdata/README.md has the words that they are told in. With -rewrite it
@@ -168,8 +166,8 @@ func TestTranscriptsShowEverything(t *testing.T) {
 	t.Logf("scenarios\n%s", &numbered)
 
 	var rows [][2]string
-	for n := 1; n <= 13; n++ {
-		rows = append(rows, [2]string{fmt.Sprintf("G%d", n), ""})
+	for _, g := range guarantees {
+		rows = append(rows, [2]string{g, ""})
 	}
 	t.Logf("guarantees\n%s", matrix(all, rows))
 	rows = nil
@@ -184,7 +182,7 @@ func TestTranscriptsShowEverything(t *testing.T) {
 		}
 	}
 	for _, item := range items {
-		if item.built && shownBy(all, item.name) == 0 {
+		if shownBy(all, item.name) == 0 {
 			t.Errorf("no scenario shows %s, %s", item.name, item.what)
 		}
 	}

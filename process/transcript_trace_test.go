@@ -27,6 +27,7 @@ type trace struct {
 	lines   []line
 	steps   map[string]int // told of each instance
 	holds   map[string]process.Holding
+	waits   map[process.ClaimedKey]int // beside keys
 	ignored map[string]int64
 }
 
@@ -41,7 +42,7 @@ type line struct {
 }
 
 func newTrace(s *story) *trace {
-	return &trace{s: s, steps: map[string]int{}, holds: map[string]process.Holding{}, ignored: map[string]int64{}}
+	return &trace{s: s, steps: map[string]int{}, holds: map[string]process.Holding{}, waits: map[process.ClaimedKey]int{}, ignored: map[string]int64{}}
 }
 
 func (t *trace) length() int {
@@ -194,6 +195,7 @@ func (t *trace) observe(worker string) {
 		t.steps[i.Key] = n
 	}
 	t.queues(ctx, worker)
+	t.beside(ctx, worker)
 	now := must(process.Ignored(ctx, log, t.s.name))
 	for _, rule := range slices.Sorted(maps.Keys(now)) {
 		if d := now[rule] - t.ignored[rule]; d > 0 {
@@ -244,8 +246,22 @@ func (s *story) tell(ctx context.Context, home process.Home, key string, step *p
 		text = fmt.Sprintf("%s ignores %s, by the rule: %s", key, inputText(key, &step.Input), step.Ignored)
 	case step.Deferred:
 		return fmt.Sprintf("%s defers %s, until %s at most", key, inputText(key, &step.Input), s.clock(step.Set[0].Due)), nil
+	case step.Corrected:
+		text = fmt.Sprintf("%s keeps %s with another payload", key, inputText(key, &step.Input))
 	case step.Resumed:
 		text = fmt.Sprintf("%s takes up %s, which it had deferred", key, inputText(key, &step.Input))
+	}
+	if was := step.Input.Replaced; was != nil {
+		say("as %s corrected it (%s); it came as%s", was.By, was.Reason, payload(key, was.Data))
+	}
+	switch {
+	case step.Operator != "" && step.Ignored != "":
+		say("so decided %s", step.Operator)
+	case step.Operator != "":
+		say("so decided %s: %s", step.Operator, step.Why)
+	}
+	if len(step.Migrated) > 0 {
+		say("its state is turned before that: %s", step.Migrated)
 	}
 	if step.Birth != nil {
 		say("starts")
@@ -281,6 +297,15 @@ func (s *story) tell(ctx context.Context, home process.Home, key string, step *p
 		}
 		say("cancels timeout %s", name)
 	}
+	for _, k := range step.Claimed {
+		say("claims %s %s", k.Name, k.Key)
+	}
+	for _, k := range step.Refused {
+		say("cannot claim %s %s: %s has it", k.Name, k.Key, k.By)
+	}
+	for _, k := range step.Released {
+		say("releases %s %s", k.Name, k.Key)
+	}
 	for _, once := range step.Once {
 		say("notes that %q was done, once and for all", once)
 	}
@@ -288,7 +313,7 @@ func (s *story) tell(ctx context.Context, home process.Home, key string, step *p
 		say("is in phase %s now", step.Phase)
 	}
 	switch {
-	case step.Ending != "":
+	case step.Completed && step.Ending != "":
 		say("completes: %s", step.Ending)
 	case step.Completed:
 		say("completes")
@@ -315,19 +340,31 @@ func (t *trace) queues(ctx context.Context, worker string) {
 			switch {
 			case h.Condition == process.Waiting:
 				say("%s waits: %s has not started", inputText(key, &in), key)
+			case h.InputID.IsZero():
+				say("%s queues for %s", inputText(key, &in), key)
 			case in.ID != h.InputID:
 				say("%s queues behind what %s failed at", inputText(key, &in), key)
 			}
 		}
-		if h.Condition == process.Waiting || h.InputID == old.InputID && h.Attempts == old.Attempts {
+		if h.Condition == process.Held && h.InputID.IsZero() && old.Condition != process.Held {
+			say("%s is held by %s, until somebody resumes it: %s", key, h.By, h.Reason)
+			continue
+		}
+		if h.Condition == process.Waiting || h.InputID.IsZero() || h.InputID == old.InputID && h.Attempts == old.Attempts {
 			continue
 		}
 		what := h.Input
-		if i, _ := t.s.load(key); i != nil {
+		home := must(process.OpenHome(ctx, log, t.s.name))
+		if i, err := process.Look(ctx, home, key); err == nil { // one that has not started keeps nothing
 			queue = append(queue, i.Deferred...)
 		}
 		if k := slices.IndexFunc(queue, func(in process.Taken) bool { return in.ID == h.InputID }); k >= 0 {
 			what = inputText(key, &queue[k])
+		}
+		if h.Attempts == 0 {
+			say("%s leaves %s alone, and stands aside", key, what)
+			t.lines[len(t.lines)-1].more = []string{"because: " + cause(&h)}
+			continue
 		}
 		next := "it stands aside and will be tried again"
 		if h.Condition == process.Held {
@@ -342,6 +379,21 @@ func (t *trace) queues(ctx context.Context, worker string) {
 		}
 	}
 	t.holds = now
+}
+
+// beside tells which inputs wait for a key that nobody has claimed.
+func (t *trace) beside(ctx context.Context, worker string) {
+	now := map[process.ClaimedKey]int{}
+	for c, err := range process.Claims(ctx, t.s.homeLog(), t.s.name) {
+		if err != nil {
+			panic(err)
+		}
+		now[c.ClaimedKey] = c.Waiting
+		if d := c.Waiting - t.waits[c.ClaimedKey]; d > 0 && c.Instance == "" {
+			t.add(line{instance: "~", worker: worker, text: fmt.Sprintf("what names %s %s waits, since nobody has claimed that (%s so far)", c.Name, c.Key, counted(c.Waiting, "input"))})
+		}
+	}
+	t.waits = now
 }
 
 // cause is a hold's error without what the reader knows already.
@@ -372,6 +424,12 @@ func inputText(key string, in *process.Taken) string {
 		return fmt.Sprintf("the acceptance of %s %s", in.Command, in.Type)
 	case process.FailedInput:
 		return fmt.Sprintf("the failure of %s %s", in.Command, in.Type)
+	case process.ClaimInput:
+		var c process.ClaimTaken
+		_ = json.Unmarshal(in.Data, &c) // it then says nothing of the key
+		return fmt.Sprintf("the refusal of its claim of %s %s (%s has it)", c.Name, c.Key, c.By)
+	case process.OperatorInput:
+		return fmt.Sprintf("an operator's decision: %s", in.Type)
 	default:
 		return fmt.Sprintf("%v %s", in.Kind, in.Type)
 	}

@@ -59,7 +59,11 @@ func trip(s *story) process.Definition {
 		process.On[tripState, tripNoted]{
 			NoInstance: process.Ignore,
 			Locate:     process.Key(func(e tripNoted) string { return e.ID }),
-			Evolve:     func(t tripState, _ process.Input[tripNoted]) tripState { t.Notes++; return t },
+			Evolve: func(t tripState, in process.Input[tripNoted]) tripState {
+				s.trouble(in.Event.ID, "trip-noted")
+				t.Notes++
+				return t
+			},
 		},
 		process.On[tripState, tripCalledOff]{
 			NoInstance: process.Ignore,

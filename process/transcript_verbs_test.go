@@ -43,6 +43,11 @@ var verbs = map[string]func(s *story, w words) string{
 	"mend":    (*story).mend,
 	"handler": (*story).handler,
 
+	"operator": (*story).operator,
+	"upgrade":  (*story).upgrade,
+	"permute":  (*story).permute,
+	"explore":  (*story).explore,
+
 	"forget-cursors": (*story).forgetCursors,
 	"rewind":         (*story).rewind,
 	"reimport":       (*story).reimport,
@@ -53,6 +58,8 @@ var verbs = map[string]func(s *story, w words) string{
 	"effects":  (*story).showEffects,
 	"holds":    (*story).showHolds,
 	"timeouts": (*story).showTimeouts,
+	"claims":   (*story).showClaims,
+	"explain":  (*story).explain,
 	"workers":  (*story).showWorkers,
 	"stats":    (*story).showStats,
 	"describe": (*story).describe,
@@ -113,8 +120,24 @@ func (s *story) event(w words) string {
 }
 
 func (s *story) append(w words) string {
+	module, e := s.draft(w)
+	key := w.at(1)
+	done, err := s.logs[module].Append(context.Background(), eventlog.ToStream{Stream: "fact/" + key, Events: []event.Event{e}})
+	var other *eventlog.IDError
+	switch {
+	case errors.As(err, &other):
+		return fmt.Sprintf("%s refuses it: an event of that id is there, and says something else\n", module) + s.settle()
+	case err != nil:
+		panic(err)
+	case done.Repeat:
+		return fmt.Sprintf("%s has it already: nothing is appended\n", module) + s.settle()
+	}
+	return s.settle()
+}
+
+// draft makes the event that a line tells of, and names the module that has its type.
+func (s *story) draft(w words) (module string, e event.Event) {
 	kind, key := w.need(0, "a type"), w.need(1, "an id")
-	module := ""
 	for _, m := range s.order {
 		if s.types[m].Knows(kind) {
 			module = m
@@ -128,36 +151,31 @@ func (s *story) append(w words) string {
 	if label == "" {
 		label = strconv.Itoa(s.events)
 	}
-	e := event.Event{ID: event.DeriveID("scenario", label), Type: kind, Schema: w.number("schema")}
+	e = event.Event{ID: event.DeriveID("scenario", label), Type: kind, Schema: w.number("schema")}
 	e.Metadata.Correlation = e.ID
 	if at := w.value("at"); at != "" {
 		e.Occurred = s.began.Add(must(time.ParseDuration(at)))
 	}
-	fields := map[string]any{"id": key}
+	e.Data = must(json.Marshal(w.fields(key, kind, key, "as", "at", "schema")))
+	return module, e
+}
+
+// fields is a payload: what name=value says, without some, for an id.
+func (w words) fields(id string, without ...string) map[string]any {
+	fields := map[string]any{"id": id}
 	for _, a := range w.CmdArgs {
-		switch a.Key {
-		case kind, key, "as", "at", "schema":
-		case "guests", "parts":
+		switch {
+		case slices.Contains(without, a.Key):
+		case a.Key == "guests" || a.Key == "parts":
 			fields[a.Key] = a.Vals
 		default:
 			fields[a.Key] = a.Vals[0]
-			if n, err := strconv.Atoi(a.Vals[0]); err == nil {
+			if n, err := strconv.Atoi(a.Vals[0]); err == nil && a.Key != "invoice" {
 				fields[a.Key] = n
 			}
 		}
 	}
-	e.Data = must(json.Marshal(fields))
-	done, err := s.logs[module].Append(context.Background(), eventlog.ToStream{Stream: "fact/" + key, Events: []event.Event{e}})
-	var other *eventlog.IDError
-	switch {
-	case errors.As(err, &other):
-		return fmt.Sprintf("%s refuses it: an event of that id is there, and says something else\n", module) + s.settle()
-	case err != nil:
-		panic(err)
-	case done.Repeat:
-		return fmt.Sprintf("%s has it already: nothing is appended\n", module) + s.settle()
-	}
-	return s.settle()
+	return fields
 }
 
 // someEvents appends an event for each line, one after the other, and then lets the workers come to rest.

@@ -225,7 +225,7 @@ func (h *hireling) append(ctx context.Context, writes ...eventlog.Write) (eventl
 			return eventlog.Appended{}, eventlog.ErrBusy
 		}
 	}
-	done, err := h.write(ctx, writes)
+	done, err := h.write(ctx, writes, commits)
 	if err != nil || !commits {
 		return done, err
 	}
@@ -244,14 +244,15 @@ func (h *hireling) append(ctx context.Context, writes ...eventlog.Write) (eventl
 }
 
 // write appends, and tells what that led to before anybody else appends.
-func (h *hireling) write(ctx context.Context, writes []eventlog.Write) (eventlog.Appended, error) {
+func (h *hireling) write(ctx context.Context, writes []eventlog.Write, commits bool) (eventlog.Appended, error) {
 	h.s.trace.lock.Lock()
 	defer h.s.trace.lock.Unlock()
 	done, err := h.s.homeLog().Append(ctx, writes...)
 	var lease *eventlog.EntryConflictError
 	switch {
-	case err == nil:
+	case err == nil && commits: // a lease that is renewed has led to nothing
 		h.s.trace.observe(h.name)
+	case err == nil:
 	case errors.As(err, &lease) && lease.Kind == eventlog.Lease && strings.Contains(lease.Key, "worker"):
 		h.s.trace.worker(h.name, "the log refuses what worker %s writes: it has lost its lease", h.name)
 	}
