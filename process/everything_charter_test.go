@@ -79,7 +79,11 @@ func charters(mended func() bool) process.Definition {
 				for _, stop := range in.Event.Stops {
 					do.Send(BookStop{in.Event.Charter, stop}, process.OnUndo(DropStop{in.Event.Charter, stop}))
 				}
-				do.Send(RentBus{in.Event.Charter}, process.Within(300*time.Millisecond), process.OnUndo(ReturnBus{in.Event.Charter}))
+				patience := time.Hour
+				if in.Event.Charter == "late" {
+					patience = time.Millisecond // where nobody answers
+				}
+				do.Send(RentBus{in.Event.Charter}, process.Within(patience), process.OnUndo(ReturnBus{in.Event.Charter}))
 				do.After(10_000*time.Minute, tripForever{}) // giving up cancels it
 			},
 		},
@@ -111,11 +115,13 @@ func charters(mended func() bool) process.Definition {
 			NoInstance: process.Defer, Defer: process.In(withoutBus), In: process.In(withBus), Completed: process.Ignore,
 			Locate: process.Key(func(e DriverNamed) string { return e.Charter }),
 			Evolve: func(s Charter, in process.Input[DriverNamed]) Charter {
+				s.Drivers = append(slices.Clip(s.Drivers), in.Event.Driver)
+				return s
+			},
+			React: func(_ Charter, in process.Input[DriverNamed], _ *process.Step) {
 				if in.Event.Driver == aDriverBug && !mended() {
 					panic("a driver's name has an apostrophe")
 				}
-				s.Drivers = append(slices.Clip(s.Drivers), in.Event.Driver)
-				return s
 			},
 		},
 		process.On[Charter, CharterInvoiced]{
@@ -155,7 +161,7 @@ func charters(mended func() bool) process.Definition {
 		},
 		process.OnError[Charter](func(f process.Failure) process.Remedy {
 			if f.Command != nil {
-				return process.RetryAfter(200 * time.Millisecond) // past the deadline at the third attempt
+				return process.RetryAfter(5 * time.Millisecond) // past the deadline of the one that nobody answers
 			}
 			return process.HoldInstance()
 		}),
