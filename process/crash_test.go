@@ -14,10 +14,10 @@ import (
 func TestG6_G7_G8_G9_G11_CrashEverywhere(t *testing.T) {
 	for name, tale := range tales {
 		t.Run(name+", streams", func(t *testing.T) {
-			crashes.Everywhere(t, processtest.Story{Run: tale.run(process.Streams{})}, crashes.Samples{Memory: 700, SQLite: 40, Postgres: 4}, pgtest.Database)
+			crashes.Everywhere(t, processtest.Story{Run: tale.run(process.Streams{})}, crashes.Samples{Memory: 700, SQLite: 32, Postgres: 4}, pgtest.Database)
 		})
 		t.Run(name+", documents", func(t *testing.T) {
-			crashes.Everywhere(t, processtest.Story{Run: tale.run(process.Documents{})}, crashes.Samples{Memory: 160, SQLite: 40, Postgres: 4}, pgtest.Database)
+			crashes.Everywhere(t, processtest.Story{Run: tale.run(process.Documents{})}, crashes.Samples{Memory: 160, SQLite: 32, Postgres: 4}, pgtest.Database)
 		})
 	}
 }

@@ -71,7 +71,7 @@ func (s *story) explain(w words) string {
 	case held && hold.Condition == process.Held:
 		next = "next: nothing happens by itself, until somebody resumes, skips, replaces or cancels"
 	case held:
-		next = fmt.Sprintf("next: the input that failed is tried again, in %v", max(0, hold.RetryAt.Sub(time.Now())).Round(time.Second))
+		next = fmt.Sprintf("next: the input that failed is tried again, in %v", max(0, time.Until(hold.RetryAt)).Round(time.Second))
 	case i == nil:
 		next = "next: an input that starts it; what waits follows, in order"
 	case i.Status == process.Completed:
