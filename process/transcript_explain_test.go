@@ -71,7 +71,10 @@ func (s *story) explain(w words) string {
 	case held && hold.Condition == process.Held:
 		next = "next: nothing happens by itself, until somebody resumes, skips, replaces or cancels"
 	case held:
-		next = fmt.Sprintf("next: the input that failed is tried again, in %v", max(0, time.Until(hold.RetryAt)).Round(time.Second))
+		next = "next: the input that failed is tried again by itself, within a minute"
+		if time.Until(hold.RetryAt) > time.Minute {
+			next = "next: the input that failed is tried again by itself, at " + s.clock(hold.RetryAt)
+		}
 	case i == nil:
 		next = "next: an input that starts it; what waits follows, in order"
 	case i.Status == process.Completed:
