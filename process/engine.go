@@ -291,7 +291,7 @@ func (e *Engine) describe(r *router) (d Description) {
 			in.Module, _ = r.source(declared)
 			in.Name, _ = r.types[in.Module].NameOf(declared.goType)
 		case TimeoutInput:
-			in.Former = declared.parts[0].former
+			in.Former = declared.names()[1:]
 		case RejectedInput, AcceptedInput, FailedInput:
 			in.Module, in.Name, _ = e.cfg.Commands.Resolve("", declared.goType)
 			if f, ok := e.cfg.Commands.(FormerNames); ok {

@@ -73,7 +73,7 @@ type Progress struct {
 func Verify(ctx context.Context, modules []Module, progress func(Progress)) iter.Seq2[Problem, error] {
 	return func(yield func(Problem, error) bool) {
 		v := verifier{modules: modules, yield: yield, progress: progress, folded: map[string]map[string]bool{},
-			open: map[string]map[event.ID]Problem{}, absent: map[string]bool{}}
+			open: map[string]map[event.ID]Problem{}, absent: map[string]bool{}, receives: map[string]bool{}}
 		if v.progress == nil {
 			v.progress = func(Progress) {}
 		}
@@ -92,10 +92,11 @@ type verifier struct {
 	yield    func(Problem, error) bool
 	progress func(Progress)
 
-	folded map[string]map[string]bool         // by module: categories whose streams are instances, checked by their histories
-	open   map[string]map[event.ID]Problem    // by receiving module: commands without a receipt when they were looked at
-	absent map[string]bool                    // modules that are not here, and were told of
-	homes  map[string]map[string]*Description // by module and process
+	folded   map[string]map[string]bool         // by module: categories whose streams are instances, checked by their histories
+	open     map[string]map[event.ID]Problem    // by receiving module: commands without a receipt when they were looked at
+	absent   map[string]bool                    // modules that are not here, and were told of
+	receives map[string]bool                    // modules that have receipts
+	homes    map[string]map[string]*Description // by module and process
 }
 
 func (v *verifier) module(name string) (Module, bool) {
@@ -175,6 +176,7 @@ func (v *verifier) entries(ctx context.Context, m Module, q eventlog.EntryQuery,
 // receipts checks that every receipt can be read.
 func (v *verifier) receipts(ctx context.Context, m Module) error {
 	return v.entries(ctx, m, eventlog.EntryQuery{Kind: eventlog.Receipt}, "receipts", func(e eventlog.Entry) error {
+		v.receives[m.Name] = true
 		if _, err := command.ReadReceipt(e); err != nil {
 			return v.report(Problem{Kind: ReceiptProblem, Module: m.Name, Where: where(e), What: unprefixed(err)})
 		}

@@ -15,13 +15,17 @@ import (
 // history is an instance's stream, folded without its definition, with everything in it that cannot be.
 type history struct {
 	Instance
-	last     event.Version
-	steps    int
-	sent     []issued
-	outcomes map[event.ID]Kind // that it took, by command
-	refused  map[event.ID]bool // claims that were refused, by the input that each becomes
-	problems []Problem
-	broken   bool // something could not be read, so what follows from it is not known
+	last      event.Version
+	steps     int
+	sent      []issued
+	outcomes  map[event.ID]Kind // that it took, by command
+	refused   map[event.ID]bool // claims that were refused, by the input that each becomes
+	took      []took            // events, in order
+	concluded []concluded       // steps, in order
+	bornAt    []Mark            // where the process stood when the instance first started: what came before is not in its history
+	bornBy    int               // version of the definition that started it
+	problems  []Problem
+	broken    bool // something could not be read, so what follows from it is not known
 }
 
 // sure tells whether what the history says of timeouts and commands is all there is to say.
@@ -209,6 +213,10 @@ func (f *folding) step(r *Record, at event.Version) {
 	}
 	f.checkClaims(r, at)
 	f.note(r)
+	f.conclude(r, at)
+	if r.Birth != nil && f.bornBy == 0 {
+		f.bornAt, f.bornBy = slices.Clone(f.Marks), max(1, r.By)
+	}
 	f.Taken = f.Taken[:0] // f.taken has them
 }
 

@@ -204,8 +204,13 @@ func (c *check) look(ctx context.Context, page []candidate) (found [][]Problem, 
 	if count.claims, err = c.checkClaims(ctx, folds, found); err != nil {
 		return nil, count, err
 	}
-	count.pending, err = c.checkCommands(ctx, folds, found)
-	return found, count, err
+	if err := c.checkSources(ctx, folds, found); err != nil {
+		return nil, count, err
+	}
+	if count.pending, err = c.checkCommands(ctx, folds, found); err != nil {
+		return nil, count, err
+	}
+	return found, count, c.checkBeyond(ctx, folds, found)
 }
 
 // fold reads the histories of a page, several at a time; those of instances kept as documents are nil.
