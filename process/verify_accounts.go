@@ -122,6 +122,11 @@ func (l *ledger) stranger() string {
 	return ""
 }
 
+// handles tells whether an outcome must have been an input of an instance. What another version handled is not known.
+func (l *ledger) handles(h *history, k Kind, name string) bool {
+	return l.router.awaits(k, name) && len(l.router.former) == 0 && h.bornBy == l.router.def.Version()
+}
+
 // readQueues notes what queues.
 func (l *ledger) readQueues(ctx context.Context) error {
 	return l.entries(ctx, l.Module, l.entriesOf(eventlog.Queued), "queues of "+l.d.Process, func(e eventlog.Entry) error {

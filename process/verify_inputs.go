@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/ensue-io/ensue/command"
 	"github.com/ensue-io/ensue/event"
 	"github.com/ensue-io/ensue/eventlog"
 )
@@ -58,6 +59,9 @@ func (f *folding) conclude(r *Record, at event.Version) {
 		if s := &r.Sent[n]; s.Metadata.Causation != r.Input.ID {
 			f.bad(at, "command %d, %q, names %s as its cause, and not %s, on which it was sent", s.Number, s.Type, s.Metadata.Causation, r.Input.describe())
 		}
+	}
+	if r.Input.isOutcome() {
+		f.settled[r.Input.Command] = true
 	}
 	if r.Input.Kind == EventInput && !r.Resumed {
 		f.took = append(f.took, tookOf(&r.Input, r.Linked, at))
@@ -180,4 +184,29 @@ func (c *check) checkBeyond(ctx context.Context, folds []*history, found [][]Pro
 		}
 	}
 	return nil
+}
+
+// lostOutcome tells of a command whose outcome is an input of the instance, which neither took it nor has it in its queue:
+// that of one that failed is for sure, that of one that can be undone, and what the definition handles, if it is at hand.
+func (c *check) lostOutcome(ctx context.Context, h *history, s issued, e eventlog.Entry) (*Problem, error) {
+	r, err := command.ReadReceipt(e)
+	if err != nil || h.settled[s.id] || !h.sure() {
+		return nil, nil //nolint:nilerr,nilnil // it is reported with the receipts
+	}
+	kind := outcomeKinds[r.Status]
+	handled := c.ledger != nil && c.ledger.handles(h, kind, s.name)
+	if kind != FailedInput && !s.awaited && !handled {
+		return nil, nil //nolint:nilnil // nobody has to know
+	}
+	items, err := readQueue(ctx, c.Log, c.d.Process, h.Key, 0, 0)
+	if err != nil {
+		return nil, err
+	}
+	for n := range items {
+		if items[n].taken.Command == s.id {
+			return nil, nil //nolint:nilnil // it waits
+		}
+	}
+	p := c.problem(InputProblem, h.Key, where(e), "%v was %s, and the instance neither took that nor ignored it, nor does it wait", s, r.Status)
+	return &p, nil
 }

@@ -413,7 +413,13 @@ func (c *check) checkCommands(ctx context.Context, folds []*history, found [][]P
 			if _, waits := pending[pendingKey(c.d.Process, h.Key, s.number)]; waits || receipts[s.module] == nil {
 				continue
 			}
-			if p := c.checkReceipt(h, s, receipts[s.module]); p != nil {
+			p := c.checkReceipt(h, s, receipts[s.module])
+			if e, answered := receipts[s.module][s.id.String()]; p == nil && answered {
+				if p, err = c.lostOutcome(ctx, h, s, e); err != nil {
+					return 0, err
+				}
+			}
+			if p != nil {
 				found[n] = append(found[n], *p)
 			}
 		}
@@ -446,6 +452,9 @@ func (c *check) checkPending(h *history, s issued, e eventlog.Entry) *Problem {
 	return &p
 }
 
+// outcomeKinds are the inputs that outcomes are.
+var outcomeKinds = map[command.Status]Kind{command.Accepted: AcceptedInput, command.Rejected: RejectedInput, command.Failed: FailedInput, command.Expired: FailedInput}
+
 func (c *check) checkReceipt(h *history, s issued, receipts map[string]eventlog.Entry) *Problem {
 	e, ok := receipts[s.id.String()]
 	if !ok {
@@ -457,7 +466,7 @@ func (c *check) checkReceipt(h *history, s issued, receipts map[string]eventlog.
 	if err != nil {
 		return nil // reported with the receipts
 	}
-	wanted := map[command.Status]Kind{command.Accepted: AcceptedInput, command.Rejected: RejectedInput, command.Failed: FailedInput, command.Expired: FailedInput}[r.Status]
+	wanted := outcomeKinds[r.Status]
 	var p Problem
 	switch took := h.outcomes[s.id]; {
 	case r.Digest != s.digest:
