@@ -104,6 +104,10 @@ func TestMainIsTheApplicationsCommandLine(t *testing.T) {
 		{"2", "process diff ADDRESS catering", 1, "has catering-match"},
 		{"2", "process diff ADDRESS", 2, "--help"},
 		{"1", "process explain ADDRESS catering-match 2", 0, `State  {"Customer":false,"Caterer":true}`},
+		{"1", "process explain ADDRESS catering-match 2", 0, "of orders  handle  changes the state, and decides"},
+		{"1", "process explain ADDRESS catering-match 2 --json", 0, `"evolves": true`},
+		{"1", "log verify ADDRESS", 0, "no problem found"},
+		{"2", "log verify ADDRESS", 0, `unchecked`},
 		{"1", "process ls ADDRESS", 0, "1 running, 1 completed"},
 		{"1", "version", 0, "ensue"},
 	} {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/ensue-io/ensue/event"
 	"github.com/ensue-io/ensue/eventlog"
@@ -30,6 +31,14 @@ func (d *Definition) postpone(inst *Instance, in *Taken) (*Record, error) {
 }
 
 func deferredName(in *Taken) string { return deferredTimeout + ":" + in.ID.String() }
+
+// DeferredUntil returns when an input has waited for too long that the instance defers; nil where nothing bounds that.
+func (i *Instance) DeferredUntil(in *Taken) *time.Time {
+	if t, set := i.timer(deferredName(in)); set {
+		return &t.Due
+	}
+	return nil
+}
 
 // settling returns the first deferred input whose phase has come, with what is to become of it; nil where there is none.
 func (r *router) settling(inst *Instance) (in *Taken, facts []handling, p Policy, phase Phase, err error) {

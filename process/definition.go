@@ -278,15 +278,17 @@ type Description struct {
 	Sources    []string           `json:"sources"`
 	Inputs     []InputDescription `json:"inputs"`
 	Partitions int                `json:"partitions"`
-	Clock      string             `json:"clock"`            // "wall" or "replay"
-	Store      string             `json:"store"`            // "streams", "documents", or the Go type of another
-	Phases     []Phase            `json:"phases,omitempty"` // in the order of an input's Choices; of earlier programs none
+	Clock      string             `json:"clock"`              // "wall" or "replay"
+	Store      string             `json:"store"`              // "streams", "documents", or the Go type of another
+	Phases     []Phase            `json:"phases,omitempty"`   // in the order of an input's Choices; of earlier programs none
+	Deferral   *Deferral          `json:"deferral,omitempty"` // what bounds Defer, where anything is deferred; of earlier programs none
 }
 
 // InputDescription describes one input of a definition.
 type InputDescription struct {
 	Kind       Kind     `json:"kind"`
-	Name       string   `json:"name"` // stable name of the event, timeout or command
+	Name       string   `json:"name"`             // stable name of the event, timeout or command
+	Former     []string `json:"former,omitempty"` // names that a timeout or command had before
 	Module     string   `json:"module,omitempty"`
 	Starts     bool     `json:"starts,omitempty"`
 	Claim      string   `json:"claim,omitempty"` // of an event that is located by a claimed key: its name

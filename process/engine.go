@@ -268,23 +268,38 @@ func (e *Engine) Describe() Description {
 	default:
 		d.Store = fmt.Sprintf("%T", e.cfg.Store)
 	}
-	if e.cfg.Definition.phaseOf != nil {
-		d.Phases = e.cfg.Definition.places()
+	own := e.describe(e.router)
+	d.Phases, d.Inputs, d.Deferral = own.Phases, own.Inputs, own.Deferral
+	return d
+}
+
+// describe returns what a description says of the choices of a version of the definition.
+func (e *Engine) describe(r *router) (d Description) {
+	if r.def.phaseOf != nil {
+		d.Phases = r.def.places()
 	}
-	for _, declared := range e.cfg.Definition.inputs {
+	for _, declared := range r.def.inputs {
 		in := InputDescription{Kind: declared.kind, Name: declared.name, Starts: declared.starts(), Claim: declared.locator().claim}
 		if in.Kind == EventInput && !in.Starts {
 			in.NoInstance = declared.choices[PhaseNone].policy
 		}
-		for _, phase := range e.cfg.Definition.places() {
+		for _, phase := range r.def.places() {
 			in.Choices = append(in.Choices, declared.choices[phase].policy)
 		}
 		switch declared.kind {
 		case EventInput:
-			in.Module, _ = e.router.source(declared)
-			in.Name, _ = e.router.types[in.Module].NameOf(declared.goType)
+			in.Module, _ = r.source(declared)
+			in.Name, _ = r.types[in.Module].NameOf(declared.goType)
+		case TimeoutInput:
+			in.Former = declared.names()[1:]
 		case RejectedInput, AcceptedInput, FailedInput:
 			in.Module, in.Name, _ = e.cfg.Commands.Resolve("", declared.goType)
+			if f, ok := e.cfg.Commands.(FormerNames); ok {
+				in.Former = f.FormerNames(declared.goType)
+			}
+		}
+		if slices.Contains(in.Choices, Defer) {
+			d.Deferral = &r.def.deferral
 		}
 		d.Inputs = append(d.Inputs, in)
 	}

@@ -55,9 +55,9 @@ func (p *Policy) UnmarshalText(text []byte) error {
 
 // Deferral bounds what Defer keeps, for each instance (or key, where there is no instance).
 type Deferral struct {
-	Most   int           // inputs; 0 for DefaultDeferral's
-	Within time.Duration // how long one waits, from its own instant; 0 for DefaultDeferral's. Without an instance, by the wall clock alone
-	Then   Policy        // what becomes of one too many, or that waited too long: Hold (the default) or Ignore
+	Most   int           `json:"most"`   // inputs; 0 for DefaultDeferral's
+	Within time.Duration `json:"within"` // how long one waits, from its own instant; 0 for DefaultDeferral's. Without an instance, by the wall clock alone
+	Then   Policy        `json:"then"`   // what becomes of one too many, or that waited too long: Hold (the default) or Ignore
 }
 
 // DefaultDeferral is what applies where a definition says nothing.

@@ -203,7 +203,7 @@ func (w *world) verify() {
 	for _, m := range w.order {
 		modules = append(modules, process.Module{Name: m, Log: w.logs[m], Types: w.types[m]})
 	}
-	for p, err := range process.Verify(context.Background(), modules, nil) {
+	for p, err := range process.VerifyWith(context.Background(), modules, []*process.Engine{w.engine()}, nil) {
 		if err != nil {
 			w.t.Fatal(err)
 		}

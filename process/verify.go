@@ -31,6 +31,7 @@ const (
 	ListProblem    ProblemKind = "listing"   // the list of instances
 	CommandProblem ProblemKind = "command"   // a command that was decided
 	TimeoutProblem ProblemKind = "timeout"   // a timeout to come
+	InputProblem   ProblemKind = "input"     // an input that a process moved past and that is not accounted for
 	HoldProblem    ProblemKind = "hold"      // an instance that stands aside, or its queue
 	ClaimProblem   ProblemKind = "claim"     // a key that an instance has claimed, or what waits beside it
 	SettingProblem ProblemKind = "setting"   // a description, a seal, a lease
@@ -63,17 +64,36 @@ type Progress struct {
 }
 
 // Verify looks through the logs of an application for what contradicts itself: positions and versions, receipts,
-// cursors, and everything that processes keep: the history of each instance against the list of instances, the commands
-// and timeouts that are entries beside it, the holds and their queues. It yields every problem, with where it is; an
+// cursors, and everything that processes keep: the history of each instance against the list of instances, the events that
+// it took against their sources, the commands that it sent against their causes and receipts, the timeouts that are
+// entries beside it, the holds and their queues. It yields every problem, with where it is; an
 // error is yielded once, last, when the logs could not be read.
 //
 // It needs no definition and writes nothing. The modules' Types are not used. The application may run meanwhile: what is
 // found to disagree is looked at again, and is a problem only if it still does. Memory grows with the number of streams
-// (some 50 bytes for each), not with that of events. progress, if it is not nil, is told every few hundred things.
+// (some 50 bytes for each), not with that of events. Each event that an instance took from another log is looked up there by
+// its id, and for each step one receipt in every log that has receipts. progress, if it is not nil, is told every few hundred things.
 func Verify(ctx context.Context, modules []Module, progress func(Progress)) iter.Seq2[Problem, error] {
+	return VerifyWith(ctx, modules, nil, progress)
+}
+
+// VerifyWith is Verify by the definitions of engines, which need not run. Of their processes it also looks whether each
+// input is accounted for (G9): whether every event that a process has moved past was taken or ignored by each instance
+// that it concerns, waits for it, or was counted as ignored where there was none; and no more were counted than there are.
+// Events that find their instance by a claimed key are left out.
+//
+// A definition is taken to have been what it is since its version began: an input that is added to it, or located
+// otherwise, without a higher version looks like one that was lost. Of a version above 1, only instances that it started are
+// looked at. Memory is bounded, by some 20 bytes for each of two million events that instances took, and for each input
+// that waits; a source is read once for every two million.
+func VerifyWith(ctx context.Context, modules []Module, engines []*Engine, progress func(Progress)) iter.Seq2[Problem, error] {
+	return verifyBy(ctx, modules, engines, bookedMost, progress)
+}
+
+func verifyBy(ctx context.Context, modules []Module, engines []*Engine, booked int, progress func(Progress)) iter.Seq2[Problem, error] {
 	return func(yield func(Problem, error) bool) {
-		v := verifier{modules: modules, yield: yield, progress: progress, folded: map[string]map[string]bool{},
-			open: map[string]map[event.ID]Problem{}, absent: map[string]bool{}}
+		v := verifier{modules: modules, engines: engines, booked: booked, yield: yield, progress: progress, folded: map[string]map[string]bool{},
+			open: map[string]map[event.ID]Problem{}, absent: map[string]bool{}, receives: map[string]bool{}}
 		if v.progress == nil {
 			v.progress = func(Progress) {}
 		}
@@ -89,13 +109,16 @@ var errStopped = errors.New("process: stopped")
 // verifier is a run of Verify.
 type verifier struct {
 	modules  []Module
+	engines  []*Engine // of the processes whose definitions are at hand
+	booked   int       // events of histories that are kept at a time, to account for inputs
 	yield    func(Problem, error) bool
 	progress func(Progress)
 
-	folded map[string]map[string]bool         // by module: categories whose streams are instances, checked by their histories
-	open   map[string]map[event.ID]Problem    // by receiving module: commands without a receipt when they were looked at
-	absent map[string]bool                    // modules that are not here, and were told of
-	homes  map[string]map[string]*Description // by module and process
+	folded   map[string]map[string]bool         // by module: categories whose streams are instances, checked by their histories
+	open     map[string]map[event.ID]Problem    // by receiving module: commands without a receipt when they were looked at
+	absent   map[string]bool                    // modules that are not here, and were told of
+	receives map[string]bool                    // modules that have receipts
+	homes    map[string]map[string]*Description // by module and process
 }
 
 func (v *verifier) module(name string) (Module, bool) {
@@ -175,6 +198,7 @@ func (v *verifier) entries(ctx context.Context, m Module, q eventlog.EntryQuery,
 // receipts checks that every receipt can be read.
 func (v *verifier) receipts(ctx context.Context, m Module) error {
 	return v.entries(ctx, m, eventlog.EntryQuery{Kind: eventlog.Receipt}, "receipts", func(e eventlog.Entry) error {
+		v.receives[m.Name] = true
 		if _, err := command.ReadReceipt(e); err != nil {
 			return v.report(Problem{Kind: ReceiptProblem, Module: m.Name, Where: where(e), What: unprefixed(err)})
 		}

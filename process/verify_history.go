@@ -15,13 +15,18 @@ import (
 // history is an instance's stream, folded without its definition, with everything in it that cannot be.
 type history struct {
 	Instance
-	last     event.Version
-	steps    int
-	sent     []issued
-	outcomes map[event.ID]Kind // that it took, by command
-	refused  map[event.ID]bool // claims that were refused, by the input that each becomes
-	problems []Problem
-	broken   bool // something could not be read, so what follows from it is not known
+	last      event.Version
+	steps     int
+	sent      []issued
+	outcomes  map[event.ID]Kind // that it took, by command
+	settled   map[event.ID]bool // commands whose outcomes it took or ignored
+	refused   map[event.ID]bool // claims that were refused, by the input that each becomes
+	took      []took            // events, in order
+	concluded []concluded       // steps, in order
+	bornAt    []Mark            // where the process stood when the instance first started: what came before is not in its history
+	bornBy    int               // version of the definition that started it
+	problems  []Problem
+	broken    bool // something could not be read, so what follows from it is not known
 }
 
 // sure tells whether what the history says of timeouts and commands is all there is to say.
@@ -29,11 +34,12 @@ func (h *history) sure() bool { return !h.broken }
 
 // issued is what is remembered of a command that an instance sent.
 type issued struct {
-	id     event.ID
-	number int
-	module string
-	name   string
-	digest command.Digest
+	id      event.ID
+	number  int
+	module  string
+	name    string
+	digest  command.Digest
+	awaited bool // its outcome is an input, whatever the definition handles
 }
 
 func (c issued) String() string { return fmt.Sprintf("command %d, %q %s", c.number, c.name, c.id) }
@@ -92,7 +98,7 @@ type folding struct {
 }
 
 func newFolding(home Home, one candidate) *folding {
-	h := &history{Instance: Instance{Process: home.Process(), Key: one.key}, last: one.truncated, outcomes: map[event.ID]Kind{}, refused: map[event.ID]bool{}, broken: one.truncated > 0}
+	h := &history{Instance: Instance{Process: home.Process(), Key: one.key}, last: one.truncated, outcomes: map[event.ID]Kind{}, settled: map[event.ID]bool{}, refused: map[event.ID]bool{}, broken: one.truncated > 0}
 	return &folding{history: h, home: home, stream: home.Stream(one.key), taken: map[event.ID]event.Version{}}
 }
 
@@ -205,10 +211,14 @@ func (f *folding) step(r *Record, at event.Version) {
 			f.bad(at, "%q is the instance's command %d, but bears number %d", s.Type, f.Sent+n+1, s.Number)
 		}
 		e := s.envelope()
-		f.sent = append(f.sent, issued{id: s.ID, number: s.Number, module: s.Module, name: s.Type, digest: e.Digest()})
+		f.sent = append(f.sent, issued{id: s.ID, number: s.Number, module: s.Module, name: s.Type, digest: e.Digest(), awaited: s.awaited()})
 	}
 	f.checkClaims(r, at)
 	f.note(r)
+	f.conclude(r, at)
+	if r.Birth != nil && f.bornBy == 0 {
+		f.bornAt, f.bornBy = slices.Clone(f.Marks), max(1, r.By)
+	}
 	f.Taken = f.Taken[:0] // f.taken has them
 }
 

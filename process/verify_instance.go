@@ -27,8 +27,9 @@ type check struct {
 	Module
 	d        *Description
 	home     Home
-	listed   int64 // of the instances looked at, those in the list
-	timeouts int64 // entries that an instance knows of
+	ledger   *ledger // where the definition is at hand
+	listed   int64   // of the instances looked at, those in the list
+	timeouts int64   // entries that an instance knows of
 	pending  int64
 	claims   int64
 	looked   int64
@@ -45,6 +46,10 @@ type candidate struct {
 func (v *verifier) process(ctx context.Context, m Module, d *Description) error {
 	c := &check{verifier: v, Module: m, d: d, home: Home{Log: m.Log, name: d.Process, module: m.Name, replay: d.Clock == "replay"}}
 	_, lists := m.Log.(eventlog.StreamLister)
+	var err error
+	if c.ledger, err = c.account(ctx); err != nil {
+		return err
+	}
 	switch {
 	case d.Store == "streams" && lists:
 		if err := c.byStream(ctx); err != nil {
@@ -69,7 +74,10 @@ func (v *verifier) process(ctx context.Context, m Module, d *Description) error 
 	if err := c.claimEntries(ctx, c.claims); err != nil {
 		return err
 	}
-	return c.holds(ctx)
+	if err := c.holds(ctx); err != nil || c.ledger == nil {
+		return err
+	}
+	return c.ledger.close(ctx)
 }
 
 func (c *check) what() string { return fmt.Sprintf("instances of %s", c.d.Process) }
@@ -123,9 +131,14 @@ func (c *check) page(ctx context.Context, page []candidate) error {
 	if len(page) == 0 {
 		return nil
 	}
-	found, count, err := c.look(ctx, page)
+	folds, found, count, err := c.look(ctx, page)
 	if err != nil {
 		return err
+	}
+	if c.ledger != nil {
+		if err := c.ledger.add(ctx, page, folds); err != nil {
+			return err
+		}
 	}
 	c.listed += count.listed
 	c.timeouts += count.timeouts
@@ -156,7 +169,7 @@ func (c *check) again(ctx context.Context, one candidate) ([]Problem, error) {
 		}
 		one.truncated, one.version = info.Truncated, info.Version
 	}
-	found, _, err := c.look(ctx, []candidate{one})
+	_, found, _, err := c.look(ctx, []candidate{one})
 	if err != nil {
 		return nil, err
 	}
@@ -171,12 +184,11 @@ func both(first, again []Problem) []Problem {
 // counted is how many entries the instances of a page account for.
 type counted struct{ listed, timeouts, pending, claims int64 }
 
-// look checks the instances of a page and returns the problems of each. Histories are read before entries, and pending
+// look checks the instances of a page and returns what is known of each, and its problems. Histories are read before entries, and pending
 // commands before receipts: a command is always in one of the places that are still to be looked at.
-func (c *check) look(ctx context.Context, page []candidate) (found [][]Problem, count counted, err error) {
-	folds, err := c.fold(ctx, page)
-	if err != nil {
-		return nil, count, err
+func (c *check) look(ctx context.Context, page []candidate) (folds []*history, found [][]Problem, count counted, err error) {
+	if folds, err = c.fold(ctx, page); err != nil {
+		return nil, nil, count, err
 	}
 	found = make([][]Problem, len(page))
 	keys := make([]string, len(page))
@@ -185,7 +197,7 @@ func (c *check) look(ctx context.Context, page []candidate) (found [][]Problem, 
 	}
 	lists, err := documents(ctx, c.home, keys)
 	if err != nil {
-		return nil, count, err
+		return nil, nil, count, err
 	}
 	for n, p := range page {
 		e, listed := lists[p.key]
@@ -199,13 +211,18 @@ func (c *check) look(ctx context.Context, page []candidate) (found [][]Problem, 
 		found[n] = problems
 	}
 	if count.timeouts, err = c.checkTimeouts(ctx, folds, found); err != nil {
-		return nil, count, err
+		return nil, nil, count, err
 	}
 	if count.claims, err = c.checkClaims(ctx, folds, found); err != nil {
-		return nil, count, err
+		return nil, nil, count, err
 	}
-	count.pending, err = c.checkCommands(ctx, folds, found)
-	return found, count, err
+	if err := c.checkSources(ctx, folds, found); err != nil {
+		return nil, nil, count, err
+	}
+	if count.pending, err = c.checkCommands(ctx, folds, found); err != nil {
+		return nil, nil, count, err
+	}
+	return folds, found, count, c.checkBeyond(ctx, folds, found)
 }
 
 // fold reads the histories of a page, several at a time; those of instances kept as documents are nil.
@@ -396,7 +413,13 @@ func (c *check) checkCommands(ctx context.Context, folds []*history, found [][]P
 			if _, waits := pending[pendingKey(c.d.Process, h.Key, s.number)]; waits || receipts[s.module] == nil {
 				continue
 			}
-			if p := c.checkReceipt(h, s, receipts[s.module]); p != nil {
+			p := c.checkReceipt(h, s, receipts[s.module])
+			if e, answered := receipts[s.module][s.id.String()]; p == nil && answered {
+				if p, err = c.lostOutcome(ctx, h, s, e); err != nil {
+					return 0, err
+				}
+			}
+			if p != nil {
 				found[n] = append(found[n], *p)
 			}
 		}
@@ -429,6 +452,9 @@ func (c *check) checkPending(h *history, s issued, e eventlog.Entry) *Problem {
 	return &p
 }
 
+// outcomeKinds are the inputs that outcomes are.
+var outcomeKinds = map[command.Status]Kind{command.Accepted: AcceptedInput, command.Rejected: RejectedInput, command.Failed: FailedInput, command.Expired: FailedInput}
+
 func (c *check) checkReceipt(h *history, s issued, receipts map[string]eventlog.Entry) *Problem {
 	e, ok := receipts[s.id.String()]
 	if !ok {
@@ -440,7 +466,7 @@ func (c *check) checkReceipt(h *history, s issued, receipts map[string]eventlog.
 	if err != nil {
 		return nil // reported with the receipts
 	}
-	wanted := map[command.Status]Kind{command.Accepted: AcceptedInput, command.Rejected: RejectedInput, command.Failed: FailedInput, command.Expired: FailedInput}[r.Status]
+	wanted := outcomeKinds[r.Status]
 	var p Problem
 	switch took := h.outcomes[s.id]; {
 	case r.Digest != s.digest:

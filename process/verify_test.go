@@ -199,8 +199,22 @@ func (d *damaged) steps(instance string) (all []process.RecordedStep) {
 	return all
 }
 
-func vInput() process.Taken {
-	return process.Taken{Kind: process.EventInput, ID: event.NewID(), Module: "bank", Log: event.NewID(), Position: 99, Type: "paid", Time: time.Now()}
+// input appends an event to the bank, which nobody takes, and returns it as an input.
+func (d *damaged) input() process.Taken {
+	d.t.Helper()
+	e := event.Event{ID: event.NewID(), Type: "paid", Data: []byte(`{"ID":""}`)}
+	d.append("bank", eventlog.ToStream{Stream: "account/none", Events: []event.Event{e}})
+	bank := d.log("bank")
+	return process.Taken{Kind: process.EventInput, ID: e.ID, Module: "bank", Log: bank.ID(), Position: vMust(bank.Head(d.t.Context())), Type: "paid", Data: e.Data, Time: time.Now()}
+}
+
+// sends appends a step to the history of an instance that sends a command. It returns the command.
+func (d *damaged) sends(instance string, sent process.Sent) process.Sent {
+	d.t.Helper()
+	in := d.input()
+	sent.Metadata.Causation = in.ID
+	d.step(instance, process.Record{Input: in, Sent: []process.Sent{sent}})
+	return sent
 }
 
 func TestVerify(t *testing.T) {
@@ -219,7 +233,7 @@ func TestVerify(t *testing.T) {
 		}, []string{`log|position 2 is missing`, `stream|"account/bad"|version 2 follows 0`}},
 		"the last event is gone": {func(_ context.Context, d *damaged) {
 			d.sql(`DELETE FROM events WHERE stream = (SELECT stream FROM streams WHERE name = 'account/paid') AND version = 2`)
-		}, []string{`cursor|stands at position 5, the log ends at 4`, `stream|"account/paid"|its last version is 2`}},
+		}, []string{`cursor|stands at position 5, the log ends at 4`, `step|renting/paid|position 5 of module "bank", which is not in that log`, `stream|"account/paid"|its last version is 2`}},
 		"a clock that went back": {func(_ context.Context, d *damaged) {
 			d.sql(`UPDATE events SET recorded = 5 WHERE stream = (SELECT stream FROM streams WHERE name = 'account/nobody')`)
 		}, []string{`log|position 4|before the event in front of it`}},
@@ -258,22 +272,59 @@ func TestVerify(t *testing.T) {
 		"a step that cannot be read": {func(_ context.Context, d *damaged) {
 			d.append("rentals", eventlog.ToStream{Stream: "renting/open", Events: []event.Event{{Type: process.RecordType, Data: []byte("oops")}}})
 		}, []string{`step|renting/open|cannot be read`}},
-		"a step that does not start": {func(_ context.Context, d *damaged) { d.step("other", process.Record{Input: vInput()}) },
+		"a step that does not start": {func(_ context.Context, d *damaged) { d.step("other", process.Record{Input: d.input()}) },
 			[]string{`step|renting/other|does not start`, `listing|renting/other|not in the list`}},
 		"a step that starts again": {func(_ context.Context, d *damaged) {
-			d.step("open", process.Record{Input: vInput(), Birth: &process.Birth{Incarnation: 2}})
+			d.step("open", process.Record{Input: d.input(), Birth: &process.Birth{Incarnation: 2}})
 		}, []string{`step|starts an instance that is running`, `listing|started at`}},
-		"a step behind the completion": {func(_ context.Context, d *damaged) { d.step("paid", process.Record{Input: vInput()}) }, []string{`step|renting/paid|was completed`}},
+		"a step behind the completion": {func(_ context.Context, d *damaged) { d.step("paid", process.Record{Input: d.input()}) }, []string{`step|renting/paid|was completed`}},
 		"an input taken twice": {func(_ context.Context, d *damaged) {
-			in := vInput()
+			in := d.input()
 			d.step("open", process.Record{Input: in})
 			d.step("open", process.Record{Input: in})
 		}, []string{`step|renting/open|it takes event|took already`}},
+		"an input that never was": {func(_ context.Context, d *damaged) {
+			in := d.input()
+			in.ID = event.NewID()
+			d.step("open", process.Record{Input: in})
+		}, []string{`step|renting/open" version 3|of module "bank", which is not in that log`}},
+		"an input from elsewhere": {func(_ context.Context, d *damaged) {
+			in := d.input()
+			in.Position--
+			d.step("open", process.Record{Input: in})
+		}, []string{`step|renting/open" version 3|position 5 of module "bank", which stands at position 6 there`}},
+		"an input of another type": {func(_ context.Context, d *damaged) {
+			in := d.input()
+			in.Type = "parked"
+			d.step("open", process.Record{Input: in})
+		}, []string{`step|renting/open" version 3|which is a "paid" there`}},
+		"an input with another payload": {func(_ context.Context, d *damaged) {
+			in := d.input()
+			in.Data = []byte(`{"ID":"open"}`)
+			d.step("open", process.Record{Input: in})
+		}, []string{`step|renting/open" version 3|which has another payload there`}},
+		"a corrected input": {func(_ context.Context, d *damaged) { // it keeps what it was before
+			in := d.input()
+			in.Data, in.Replaced = []byte(`{"ID":"open"}`), &process.Correction{Data: in.Data, Reason: "the till was wrong"}
+			d.step("open", process.Record{Input: in})
+		}, nil},
+		"a command without its cause": {func(_ context.Context, d *damaged) {
+			sent := process.Sent{ID: event.NewID(), Number: 2, Module: "garage", Type: "park", Data: []byte("{}"), Metadata: event.Metadata{Causation: event.NewID()}}
+			d.step("open", process.Record{Input: d.input(), Sent: []process.Sent{sent}})
+			d.append("rentals", eventlog.Put{Entry: eventlog.Entry{Kind: eventlog.Pending, Key: "renting/open/000000000002", Value: vMust(json.Marshal(sent))}})
+		}, []string{`step|renting/open" version 3|command 2, "park", names|as its cause, and not event "paid"`}},
+		"a receipt of more than was sent": {func(_ context.Context, d *damaged) {
+			in := d.input()
+			d.step("open", process.Record{Input: in})
+			e := d.entry("garage", eventlog.Receipt, d.steps("open")[0].Sent[0].ID.String())
+			e.Key = event.DeriveID("command", "renting", "open", "1", string(in.ID[:]), "0").String()
+			d.append("garage", eventlog.Put{Entry: e})
+		}, []string{`command|renting/open" version 3|module "garage" has a receipt of command|by its history it sent 0`}},
 		"a link that is gone": {func(_ context.Context, d *damaged) {
-			d.step("open", process.Record{Input: vInput(), Linked: true})
+			d.step("open", process.Record{Input: d.input(), Linked: true})
 		}, []string{`step|not before it`}},
 		"emitted events": {func(_ context.Context, d *damaged) {
-			d.step("open", process.Record{Input: vInput(), Emitted: 2}, event.Event{Type: "over", Data: []byte("{}")})
+			d.step("open", process.Record{Input: d.input(), Emitted: 2}, event.Event{Type: "over", Data: []byte("{}")})
 		}, []string{`step|emitted 2 events, before it stand 1`}},
 		"emitted events without a step": {func(_ context.Context, d *damaged) {
 			d.append("rentals", eventlog.ToStream{Stream: "renting/open", Events: []event.Event{{Type: "over", Data: []byte("{}")}}})
@@ -289,16 +340,16 @@ func TestVerify(t *testing.T) {
 		}, []string{`step|renting/open|does not start`, `stream|renting/open|its last version is 2`, `log|missing`}},
 
 		"a command that was never sent": {func(_ context.Context, d *damaged) {
-			d.step("open", process.Record{Input: vInput(), Sent: []process.Sent{{ID: event.NewID(), Number: 2, Module: "garage", Type: "park", Data: []byte("{}")}}})
+			d.sends("open", process.Sent{ID: event.NewID(), Number: 2, Module: "garage", Type: "park", Data: []byte("{}")})
 		}, []string{`command|command 2, "park"|neither`}},
 		"a command's number": {func(_ context.Context, d *damaged) {
 			sent := process.Sent{ID: event.NewID(), Number: 7, Module: "garage", Type: "park", Data: []byte("{}")}
-			d.step("open", process.Record{Input: vInput(), Sent: []process.Sent{sent}})
+			sent = d.sends("open", sent)
 			d.append("rentals", eventlog.Put{Entry: eventlog.Entry{Kind: eventlog.Pending, Key: "renting/open/000000000007", Value: vMust(json.Marshal(sent))}})
 		}, []string{`step|command 2, but bears number 7`}},
 		"another command waits": {func(_ context.Context, d *damaged) {
 			sent := process.Sent{ID: event.NewID(), Number: 2, Module: "garage", Type: "park", Data: []byte("{}")}
-			d.step("open", process.Record{Input: vInput(), Sent: []process.Sent{sent}})
+			sent = d.sends("open", sent)
 			sent.Data = []byte(`{"ID":"other"}`)
 			d.append("rentals", eventlog.Put{Entry: eventlog.Entry{Kind: eventlog.Pending, Key: "renting/open/000000000002", Value: vMust(json.Marshal(sent))}})
 		}, []string{`command|renting/open/000000000002|it is not the command 2`}},
@@ -311,7 +362,7 @@ func TestVerify(t *testing.T) {
 		}, []string{`command|renting/open/000000000009|did not send it`}},
 		"an effect before its receipt": {func(_ context.Context, d *damaged) {
 			sent := process.Sent{ID: event.NewID(), Number: 2, Module: "garage", Type: "park", Data: []byte("{}")}
-			d.step("open", process.Record{Input: vInput(), Sent: []process.Sent{sent}})
+			sent = d.sends("open", sent)
 			d.append("rentals", eventlog.Put{Entry: eventlog.Entry{Kind: eventlog.Pending, Key: "renting/open/000000000002", Value: vMust(json.Marshal(sent))}})
 			d.append("garage", eventlog.ToStream{Stream: "place/x", Events: []event.Event{{Type: "parked", Data: []byte("{}"), Metadata: event.Metadata{Causation: sent.ID}}}})
 		}, []string{`receipt|position|event "parked" was caused by command`}},

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 
 	"github.com/spf13/cobra"
@@ -61,29 +60,4 @@ func (p *program) runCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&p.address, "address", "a", "", "`address` of the logs, instead of the first argument")
 	return cmd
-}
-
-// state returns an instance's state as JSON; nothing where the program has not its definition, or no instance has started.
-func (p *program) state(ctx context.Context, address, name, key string) (_ json.RawMessage, err error) {
-	if p.app == nil {
-		return nil, nil
-	}
-	app, err := p.app.Open(ctx, address, true)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, app.Close()) }()
-	engine := app.Process(name)
-	if engine == nil {
-		return nil, nil
-	}
-	i, err := engine.Instance(ctx, key)
-	var unreadable *process.StepError
-	if errors.Is(err, process.ErrNoInstance) || errors.As(err, &unreadable) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	return json.Marshal(i.State)
 }

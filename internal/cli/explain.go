@@ -18,7 +18,10 @@ func (p *program) processExplain() *cobra.Command {
 		Use:   "explain ADDRESS NAME INSTANCE",
 		Short: "Say what an instance waits for, what it did, and what happens next",
 		Long: `Say what an instance waits for and since when, what it sent and with which outcome, why it stands aside if it does,
-and what happens next and when.`,
+what each input would do that can come next, and what happens next and when.
+
+What inputs would do is what the definition declares for the phase that the instance is in; the log keeps that. A binary
+of the application's own, which has the definition, also says what changes the state and what may be sent.`,
 		Example: "  ensue process explain orders.db order-process 4711\n  ensue process explain orders.db order-process 4711 --json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			address, rest, err := p.arguments(cmd, args, 2, 2)
@@ -34,11 +37,12 @@ and what happens next and when.`,
 			if err != nil {
 				return err
 			}
-			v, err := p.explain(cmd.Context(), o, i, rest[1], last)
+			d, err := p.defined(cmd.Context(), address, i, rest[0], rest[1])
 			if err != nil {
 				return err
 			}
-			if v.State, err = p.state(cmd.Context(), address, rest[0], rest[1]); err != nil {
+			v, err := p.explain(cmd.Context(), o, i, d, rest[1], last)
+			if err != nil {
 				return err
 			}
 			if p.json {
@@ -58,6 +62,7 @@ type explainView struct {
 	Process  string               `json:"process"`
 	Instance string               `json:"instance"`
 	Status   process.Status       `json:"status"`
+	Phase    process.Phase        `json:"phase,omitempty"` // of a process that declares phases
 	Since    *time.Time           `json:"since,omitempty"` // when it took its last input
 	Started  *time.Time           `json:"started,omitempty"`
 	Inputs   int                  `json:"inputs"`
@@ -67,9 +72,20 @@ type explainView struct {
 	Commands []commandView        `json:"commands"`
 	Aside    *asideView           `json:"aside,omitempty"`
 	Queue    []inputView          `json:"queue"`
+	Deferred []deferredView       `json:"deferred"`
 	Claims   []process.ClaimedKey `json:"claims,omitempty"`
 	Last     []stepView           `json:"last"`
+	Possible []possibleView       `json:"possible"` // what each input would do that can come next
 	Next     []nextView           `json:"next"`
+
+	Compensating bool `json:"compensating,omitempty"`
+	ByVersion    int  `json:"byVersion,omitempty"` // Possible is what this version declares, and another one decided on the instance last
+}
+
+// deferredView is an input that an instance keeps for a later phase.
+type deferredView struct {
+	inputView
+	Until *time.Time `json:"until,omitempty"` // when it has waited for too long
 }
 
 // waitView is an input that an instance would take.
@@ -85,11 +101,21 @@ type nextView struct {
 	At   *time.Time `json:"at,omitempty"`
 }
 
-func (p *program) explain(ctx context.Context, o *opened, i *known, key string, last int) (*explainView, error) {
-	v := &explainView{Process: i.process.Process, Instance: key, WaitsFor: []waitView{}, Timeouts: []timeoutView{}, Commands: orEmpty(i.commands),
-		Queue: []inputView{}, Last: []stepView{}, Next: []nextView{}}
+func (p *program) explain(ctx context.Context, o *opened, i *known, d *defined, key string, last int) (*explainView, error) {
+	v := &explainView{Process: i.process.Process, Instance: key, Timeouts: []timeoutView{}, Commands: orEmpty(i.commands),
+		Queue: []inputView{}, Deferred: []deferredView{}, Last: []stepView{}, Next: []nextView{}}
 	if n := i.instance; n != nil {
 		v.Status, v.Since, v.Started, v.Inputs, v.Claims = n.Status, &n.Changed, &n.Started, n.Steps, n.Claims
+		v.Compensating = n.Compensating && n.Status == process.Running
+		if n.Status == process.Running && !v.Compensating {
+			v.Phase = n.Phase
+		}
+		for k := range n.Deferred {
+			v.Deferred = append(v.Deferred, deferredView{inputOf(&n.Deferred[k]), n.DeferredUntil(&n.Deferred[k])})
+		}
+		if d == nil && n.Version != i.process.Version {
+			v.ByVersion = i.process.Version
+		}
 		for _, t := range n.Timers {
 			v.Timeouts = append(v.Timeouts, timeoutOf(t))
 		}
@@ -105,7 +131,13 @@ func (p *program) explain(ctx context.Context, o *opened, i *known, key string, 
 	for n := max(0, len(i.steps)-max(0, last)); n < len(i.steps); n++ {
 		v.Last = append(v.Last, i.step(&i.steps[n]))
 	}
-	v.WaitsFor = i.waitsFor(v.Status)
+	if d != nil {
+		v.State = d.state
+	}
+	v.Possible = i.possible(d, v.Status)
+	if v.WaitsFor = []waitView{}; v.Status != process.Completed {
+		v.WaitsFor = waitsFor(v.Possible)
+	}
 	worker, err := p.worker(ctx, i.process)
 	if err != nil {
 		return nil, err
@@ -120,34 +152,6 @@ func (p *program) explain(ctx context.Context, o *opened, i *known, key string, 
 	}
 	v.Next = p.next(v, worker != nil, behind)
 	return v, nil
-}
-
-// waitsFor returns the inputs that the definition handles and that may still come.
-func (i *known) waitsFor(status process.Status) []waitView {
-	list := []waitView{}
-	if status == process.Completed {
-		return list
-	}
-	for _, in := range i.process.Inputs {
-		switch in.Kind {
-		case process.EventInput:
-			claims := func(k process.ClaimedKey) bool { return k.Name == in.Claim }
-			if status == process.New && !in.Starts || in.Claim != "" && !slices.ContainsFunc(i.instance.Claims, claims) {
-				continue
-			}
-		case process.ClaimInput:
-			continue
-		case process.TimeoutInput:
-			continue // those that were set are listed by themselves
-		default:
-			pending := func(c commandView) bool { return c.Type == in.Name && c.Status == "pending" }
-			if !slices.ContainsFunc(i.commands, pending) {
-				continue
-			}
-		}
-		list = append(list, waitView{Kind: in.Kind.String(), Name: in.Name, Module: in.Module})
-	}
-	return list
 }
 
 // next says what happens next, as far as it can be told.
@@ -213,7 +217,14 @@ func (p *program) showExplained(v *explainView) {
 	case v.Status == process.Completed:
 		fmt.Fprintf(p.out, " is completed, since %s, with %s\n", p.since(*v.Since), count(v.Inputs, "input", "inputs"))
 	default:
-		fmt.Fprintf(p.out, " is running, %s so far, the last %s\n", count(v.Inputs, "input", "inputs"), p.since(*v.Since))
+		doing := "is running"
+		switch {
+		case v.Compensating:
+			doing = "is compensating"
+		case v.Phase != "":
+			doing += " in phase " + clean(string(v.Phase))
+		}
+		fmt.Fprintf(p.out, " %s, %s so far, the last %s\n", doing, count(v.Inputs, "input", "inputs"), p.since(*v.Since))
 	}
 	if len(v.State) > 0 {
 		fmt.Fprintf(p.out, "\n%s  %s\n", p.paint(bold, "State"), clean(string(v.State)))
@@ -226,6 +237,16 @@ func (p *program) showExplained(v *explainView) {
 		p.heading("Inputs that queue", v.Aside.Queued > len(v.Queue), fmt.Sprintf("the first %d of %d", len(v.Queue), v.Aside.Queued))
 		for n := range v.Queue {
 			fmt.Fprintf(p.out, "  %s  %s\n", p.paint(dim, at(v.Queue[n].Time)), clean(v.Queue[n].String()))
+		}
+	}
+	if len(v.Deferred) > 0 {
+		p.heading("Deferred, for a later phase", false, "")
+		for n := range v.Deferred {
+			until := ""
+			if at := v.Deferred[n].Until; at != nil {
+				until = ", until " + p.until(*at)
+			}
+			fmt.Fprintf(p.out, "  %s  %s%s\n", p.paint(dim, at(v.Deferred[n].Time)), clean(v.Deferred[n].String()), until)
 		}
 	}
 	if len(v.WaitsFor)+len(v.Timeouts) > 0 {
@@ -269,6 +290,11 @@ func (p *program) showExplained(v *explainView) {
 			}
 		}
 	}
+	newer := ""
+	if v.ByVersion > 0 {
+		newer = fmt.Sprintf("as version %d declares it; another version decided on the instance last, and may decide here: ask the application's own binary", v.ByVersion)
+	}
+	p.showPossible(v, newer)
 	p.heading("Next", false, "")
 	for _, n := range v.Next {
 		if n.At != nil {

@@ -19,8 +19,9 @@ type known struct {
 	home     process.Home
 	instance *process.Instance // nil where there is none yet, and inputs wait for it
 	steps    []process.RecordedStep
-	history  bool          // steps are all there were; a document has none
-	commands []commandView // with their outcomes; of a document, those that are pending
+	history  bool           // steps are all there were; a document has none
+	commands []commandView  // with their outcomes; of a document, those that are pending
+	open     []process.Sent // commands without an outcome that was taken
 	hold     *process.Holding
 	queue    []process.Taken
 }
@@ -76,6 +77,7 @@ func (i *known) readCommands(ctx context.Context, o *opened, key string) error {
 	if err != nil {
 		return err
 	}
+	i.open = waiting
 	pending := map[command.ID]bool{}
 	for n := range waiting {
 		pending[waiting[n].ID] = true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -16,8 +17,11 @@ func (p *program) logVerify() *cobra.Command {
 		Use:   "verify ADDRESS",
 		Short: "Check that everything in the logs fits together",
 		Long: `Check the files or the tables themselves, positions and versions, receipts, cursors, and all that processes keep: the
-history of each instance against the list of instances, the commands that wait or have a receipt, the timeouts to come, the
-holds and their queues.
+history of each instance against the list of instances, the events that it took against their sources, the commands that
+it sent against their causes and receipts, the timeouts to come, the holds and their queues.
+
+A binary of the application's own, which has the definitions, also accounts for every input: what a process has moved past
+was taken or ignored by each instance that it concerns, waits for it, or was counted as ignored where there was none.
 
 What is wrong is written with where it is, and the exit code is 1. The application may run meanwhile. Modules that are
 elsewhere cannot be looked at; it says so.`,
@@ -32,7 +36,9 @@ elsewhere cannot be looked at; it says so.`,
 				return err
 			}
 			defer o.close()
-			return p.verify(cmd.Context(), o, most)
+			return p.withEngines(cmd.Context(), address, func(engines []*process.Engine, why error) error {
+				return p.verify(cmd.Context(), o, engines, why, most)
+			})
 		},
 		ValidArgsFunction: p.completion(0),
 	}
@@ -50,8 +56,31 @@ type verifyView struct {
 	Unchecked []process.Problem `json:"unchecked"`
 }
 
-func (p *program) verify(ctx context.Context, o *opened, most int) error {
+// withEngines has the definitions at hand, where the program has any, or else why it has not.
+func (p *program) withEngines(ctx context.Context, address string, do func(engines []*process.Engine, why error) error) (err error) {
+	if p.app == nil {
+		return do(nil, nil)
+	}
+	app, why := p.app.Open(ctx, address, true)
+	if why != nil { // the logs may be damaged, or others than this application's
+		return do(nil, why)
+	}
+	defer func() { err = errors.Join(err, app.Close()) }()
+	var engines []*process.Engine
+	for _, name := range app.Processes() {
+		if e := app.Process(name); e != nil {
+			engines = append(engines, e)
+		}
+	}
+	return do(engines, nil)
+}
+
+func (p *program) verify(ctx context.Context, o *opened, engines []*process.Engine, why error, most int) error {
 	v := verifyView{Address: o.address, Modules: o.names(), Problems: []process.Problem{}, Unchecked: []process.Problem{}}
+	if why != nil {
+		v.Unchecked = append(v.Unchecked, process.Problem{Kind: process.NotChecked, Module: strings.Join(v.Modules, ", "),
+			What: fmt.Sprintf("the application cannot be opened there, so whether every input is accounted for cannot be checked: %v", why)})
+	}
 	found := func(problem process.Problem) {
 		v.Found++
 		if most > 0 && len(v.Problems) >= most {
@@ -79,7 +108,7 @@ func (p *program) verify(ctx context.Context, o *opened, most int) error {
 	}
 	var logs []process.Problem // that the check of the store may say better
 	var failed error
-	for problem, err := range process.Verify(ctx, modules, tell) {
+	for problem, err := range process.VerifyWith(ctx, modules, engines, tell) {
 		switch {
 		case err != nil:
 			failed = err

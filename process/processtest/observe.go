@@ -83,7 +83,7 @@ func readEnd(ctx context.Context, logs map[string]eventlog.Log, orderFree bool, 
 		}
 	}
 	o.others()
-	for problem, err := range process.Verify(ctx, verified, nil) {
+	for problem, err := range process.VerifyWith(ctx, verified, engines, nil) {
 		if err != nil {
 			return nil, err
 		}
