@@ -22,6 +22,7 @@ const (
 	Retrying Condition = "retrying" // a step failed; it is tried again when the hold is due
 	Held     Condition = "held"     // its retries are used up, or OnError holds it; it waits for an operator
 	Waiting  Condition = "waiting"  // there is no instance yet, and the inputs were deferred until there is
+	Awaiting Condition = "awaiting" // by the replay clock: a command of it has no outcome yet, which comes before them
 	Skipped  Condition = "skipped"  // an event that could not be decoded was skipped or replaced by an operator: kept so that it is never taken as it is
 )
 
@@ -40,6 +41,7 @@ type Holding struct {
 	Command     event.ID  `json:"command,omitzero"` // the command that it is held for: it has no outcome, and is not dispatched meanwhile
 	Queued      int       `json:"queued"`           // inputs in the queue, the one that failed included
 	Next        int       `json:"next"`             // number of the next input in the queue
+	Front       int       `json:"front,omitempty"`  // by the replay clock: number of the last input that was put before the others
 	Marks       []Mark    `json:"marks,omitempty"`
 	Reason      string    `json:"reason,omitempty"` // why an operator held it
 	By          string    `json:"by,omitempty"`     // the operator

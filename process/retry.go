@@ -13,16 +13,18 @@ import (
 // newHold makes inputs of a key queue.
 func (t *term) newHold(key string, c Condition) *Holding {
 	h := &Holding{Instance: key, Condition: c, Since: event.Micro(t.cfg.Now())}
+	if t.cfg.Replay {
+		h.Next = frontRoom
+	}
 	t.holds[key] = h
 	return h
 }
 
 // enqueue puts an input at the end of a hold's queue.
 func (t *term) enqueue(h *Holding, in *Taken) error {
-	h.Next++
 	h.Queued++
 	h.mark(in)
-	return t.batch.enqueue(t.timers.process, h, in)
+	return t.batch.enqueue(t.timers.process, h, h.place(in, t.cfg.Replay), in)
 }
 
 // itsOwn tells whether an error is that of one instance alone, which must not stop the others.
@@ -198,6 +200,9 @@ func (t *term) retry(ctx context.Context, h *Holding, room int) error {
 		case stays == untilNext:
 			t.batch.hold(h)
 			return nil
+		case stays == untilAnswered:
+			t.awaitAgain(h)
+			return nil
 		case stays == untilStart:
 			h.kept, h.keptTo = h.kept+1, items[n].number
 			continue
@@ -264,9 +269,10 @@ func (t *term) failAgain(h *Holding, in *Taken, err error) error {
 type staying int
 
 const (
-	gone       staying = iota // it does not
-	untilNext                 // until the next batch
-	untilStart                // until an instance starts
+	gone          staying = iota // it does not
+	untilNext                    // until the next batch
+	untilStart                   // until an instance starts
+	untilAnswered                // until a command has its outcome
 )
 
 // takeQueued lets the instance take an input from its queue, and before it the timeouts that were due by then. Where
@@ -279,12 +285,18 @@ func (t *term) takeQueued(h *Holding, inst *Instance, item *queued) (staying, *T
 			break
 		}
 		fired := timer.input()
+		if t.awaits(inst.Key, &fired) {
+			return untilAnswered, nil, nil
+		}
 		if err := t.takeFired(inst, &fired); err != nil {
 			return gone, &fired, err
 		}
 		if t.batch.inputs++; t.single > 0 {
 			return untilNext, nil, nil
 		}
+	}
+	if t.awaits(inst.Key, in) {
+		return untilAnswered, nil, nil
 	}
 	if in.Kind == TimeoutInput { // it failed when it fired; it may have been cancelled since
 		if timer, set := inst.timer(in.Name); !set || timer.ID != in.ID {

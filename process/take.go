@@ -191,6 +191,9 @@ func (t *term) give(ctx context.Context, key string, in *Taken, handlings []hand
 
 // hand offers an event to an instance that is not held. What waited for a birth follows it.
 func (t *term) hand(inst *Instance, in *Taken, handlings []handling) error {
+	if t.awaits(inst.Key, in) {
+		return t.await(inst, in)
+	}
 	born := inst.Status == New
 	if err := t.offer(inst, in, handlings); err != nil {
 		return t.failOrStop(inst.Key, inst, in, err)
@@ -368,6 +371,7 @@ func (t *term) taken(inst *Instance, in *Taken, rec *Record, s *Step, had []stri
 		t.timers.set(inst.Key, timer)
 	}
 	for _, sent := range rec.Sent {
+		t.sends(inst.Key, &sent)
 		t.batch.sent = append(t.batch.sent, pending{instance: inst.Key, sent: sent, first: true})
 	}
 	return t.correlate(inst, rec, s.refused)
@@ -416,6 +420,9 @@ func (t *term) takeTimeout(ctx context.Context, d due) error {
 
 func (t *term) fire(inst *Instance, timer Timer) error {
 	in := timer.input()
+	if t.awaits(inst.Key, &in) {
+		return t.await(inst, &in)
+	}
 	t.batch.inputs++
 	if err := t.takeFired(inst, &in); err != nil {
 		return t.failOrStop(inst.Key, inst, &in, err)
