@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/ensue-io/ensue/event"
 	"github.com/ensue-io/ensue/eventlog"
@@ -53,6 +54,33 @@ func (r *router) settling(inst *Instance) (in *Taken, facts []handling, p Policy
 // ignoring returns the record that ignores a deferred input.
 func ignoring(in *Taken, rule string) *Record {
 	return &Record{Input: *in, Resumed: true, Ignored: rule, Cancelled: []string{deferredName(in)}}
+}
+
+// thisKey says for what inputs are deferred that find no instance.
+const thisKey = "this key, and there is no instance yet"
+
+// untaken says what becomes of an input that finds no instance, where so many are deferred already: the declared policy or,
+// of one too many, that of the bounds; with the rule by which it is ignored, and why it is held.
+func (d *Definition) untaken(declared Policy, deferred int, what string) (p Policy, rule string, why *UnexpectedError) {
+	if declared == Defer && deferred >= d.deferral.Most {
+		return d.deferral.Then, "no instance, and too many deferred: ",
+			&UnexpectedError{Phase: PhaseNone, Why: fmt.Sprintf("%d inputs are deferred for %s", deferred, what)}
+	}
+	return declared, "no instance: ", &UnexpectedError{Phase: PhaseNone}
+}
+
+// patient notes until when the first of a hold's inputs waits for an instance.
+func (t *term) patient(h *Holding, first *Taken) {
+	if t.cfg.Replay {
+		return
+	}
+	h.RetryAt = t.until(first)
+	t.retrying(h)
+}
+
+// until returns when an input has waited for an instance for too long.
+func (t *term) until(in *Taken) time.Time {
+	return event.Micro(in.Time.Add(t.cfg.Definition.deferral.Within))
 }
 
 // postpone keeps an input for a later phase.
@@ -170,8 +198,8 @@ func (t *term) waitedTooLong(ctx context.Context, h *Holding) error {
 	now := t.cfg.Now()
 	for n := range items {
 		in := &items[n].taken
-		if until := in.Time.Add(bounds.Within); until.After(now) {
-			h.RetryAt = event.Micro(until)
+		if t.until(in).After(now) {
+			t.patient(h, in)
 			t.batch.hold(h)
 			return nil
 		}

@@ -49,7 +49,8 @@ type Holding struct {
 	DropTo      int       `json:"dropTo,omitempty"`
 	RetryAt     time.Time `json:"-"` // when it is tried again
 
-	kept, keptTo int // inputs at the head of the queue that stay deferred, and the number of the last one that was looked at
+	kept, keptTo int    // inputs at the head of the queue that stay deferred, and the number of the last one that was looked at
+	first        *Taken // of those that stay deferred
 }
 
 // Holdings lists the instances of a process that stand aside and the keys that inputs wait for, by key. It needs no definition.

@@ -3,7 +3,6 @@ package process
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -204,7 +203,9 @@ func (t *term) retry(ctx context.Context, h *Holding, room int) error {
 			t.awaitAgain(h)
 			return nil
 		case stays == untilStart:
-			h.kept, h.keptTo = h.kept+1, items[n].number
+			if h.kept, h.keptTo = h.kept+1, items[n].number; h.kept == 1 {
+				h.first = &items[n].taken
+			}
 			continue
 		}
 		t.batch.inputs++
@@ -240,13 +241,14 @@ func (t *term) retry(ctx context.Context, h *Holding, room int) error {
 // waitAgain keeps a hold for which there is no instance (yet): what is left in the queue is deferred, and its marks say what
 // is never to be taken by an instance that comes later.
 func (t *term) waitAgain(h *Holding) error {
+	first, waits := h.first, h.kept > 0
 	h.calm()
-	h.Condition, h.RetryAt, h.Drop, h.DropTo = Waiting, time.Time{}, "", 0
-	if h.Queued > 0 && !t.cfg.Replay {
-		h.RetryAt = event.Micro(t.cfg.Now().Add(t.cfg.Definition.deferral.Within))
-	}
+	h.Condition, h.RetryAt, h.Drop, h.DropTo, h.first = Waiting, time.Time{}, "", 0, nil
 	t.batch.hold(h)
 	t.retrying(h)
+	if waits {
+		t.patient(h, first)
+	}
 	return nil
 }
 
@@ -328,18 +330,11 @@ func (t *term) takeQueued(h *Holding, inst *Instance, item *queued) (staying, *T
 
 // takeBefore lets an input from the queue start the instance, or follows the policy for inputs that find none.
 func (t *term) takeBefore(h *Holding, inst *Instance, in *Taken, handlings []handling) (staying, *Taken, error) {
-	policy, phase, err := t.router.of(inst).def.fate(inst, in, handlings)
+	policy, _, err := t.router.of(inst).def.fate(inst, in, handlings)
 	if err != nil {
 		return gone, in, t.stepError(inst.Key, in, err)
 	}
-	bounds := t.cfg.Definition.deferral
-	full := policy == Defer && h.kept >= bounds.Most
-	rule := "no instance: "
-	why := &UnexpectedError{Phase: phase}
-	if full {
-		policy, rule = bounds.Then, "no instance, and too many deferred: "
-		why.Why = fmt.Sprintf("%d inputs are deferred for this key, and there is no instance yet", h.kept)
-	}
+	policy, rule, why := t.cfg.Definition.untaken(policy, h.kept, thisKey)
 	switch policy {
 	case Handle:
 		return gone, in, t.offer(inst, in, handlings)

@@ -302,19 +302,13 @@ func (t *term) passed(key string, in *Taken) (marks []Mark) {
 
 // noInstance follows the declared policy for an input that finds no instance.
 func (t *term) noInstance(key string, in *Taken, policy Policy) error {
-	h := t.holds[key]
-	bounds := t.cfg.Definition.deferral
-	full := policy == Defer && h != nil && h.Queued >= bounds.Most
-	rule := "no instance: "
-	if full {
-		policy, rule = bounds.Then, "no instance, and too many deferred: "
+	h, deferred := t.holds[key], 0
+	if h != nil {
+		deferred = h.Queued
 	}
+	policy, rule, why := t.cfg.Definition.untaken(policy, deferred, thisKey)
 	switch policy {
 	case Hold:
-		why := &UnexpectedError{Phase: PhaseNone}
-		if full {
-			why.Why = fmt.Sprintf("%d inputs are deferred for this key, and there is no instance yet", h.Queued)
-		}
 		if h == nil {
 			h = t.newHold(key, Held)
 		}
@@ -325,9 +319,8 @@ func (t *term) noInstance(key string, in *Taken, policy Policy) error {
 		if h == nil {
 			h = t.newHold(key, Waiting)
 		}
-		if !t.cfg.Replay && h.RetryAt.IsZero() {
-			h.RetryAt = event.Micro(in.Time.Add(bounds.Within))
-			t.retrying(h)
+		if h.RetryAt.IsZero() {
+			t.patient(h, in)
 		}
 		return t.enqueue(h, in)
 	default:

@@ -1,0 +1,65 @@
+package process_test
+
+import (
+	"reflect"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ensue-io/ensue/process"
+)
+
+// What Deferring says of inputs without an instance holds alike for those that are deferred when they come, and for those
+// that queued behind a birth that failed and was skipped.
+func TestG9_DeferringBoundsTheSameInTheQueueAndBeforeIt(t *testing.T) {
+	for _, then := range []process.Policy{process.Hold, process.Ignore} {
+		for name, queue := range map[string]bool{"when they come": false, "in the queue": true} {
+			t.Run(then.String()+" "+name, func(t *testing.T) {
+				w := newTroubled(t, nil, func(_ string, in any) bool { p, ok := in.(OrderPlaced); return ok && p.Qty < 0 })
+				var ahead atomic.Int64
+				w.config.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+				w.config.Definition = w.config.Definition.Deferring(process.Deferral{Most: 2, Within: time.Hour, Then: then})
+				if queue {
+					w.record("sales", OrderPlaced{"few", -1}, OrderPlaced{"many", -1})
+					w.run()
+				}
+				w.record("payments", Paid{"few", 1}, Paid{"few", 2}, Paid{"many", 1}, Paid{"many", 2}, Paid{"many", 3})
+				w.run()
+				if queue {
+					ahead.Store(int64(time.Minute)) // it doesn't count how long they queued, or when that ended
+					w.wantHolds("few held 3", "many held 4")
+					w.operate(one(process.ActSkip, "few"), nil)
+					w.operate(one(process.ActSkip, "many"), nil)
+				}
+				want := []string{"few waiting 2", "many held 3"}
+				if then == process.Ignore {
+					want[1] = "many waiting 2"
+				}
+				for _, h := range w.wantHolds(want...) {
+					first := must(process.Queue(t.Context(), w.logs["sales"], "order", h.Instance, 1))[0]
+					if h.Condition == process.Held && !strings.HasSuffix(h.Error, "2 inputs are deferred for this key, and there is no instance yet") {
+						t.Errorf("%s: %s", h.Instance, h.Error)
+					}
+					if h.Condition == process.Waiting && !h.RetryAt.Equal(first.Time.Add(time.Hour)) {
+						t.Errorf("%s waits until %v, from %v", h.Instance, h.RetryAt, first.Time)
+					}
+				}
+				ahead.Store(int64(61 * time.Minute))
+				w.run()
+				counts := must(process.Ignored(t.Context(), w.logs["sales"], "order"))
+				delete(counts, "no instance, skipped: by mistake")
+				wantCounts := map[string]int64{}
+				want[0] = "few held 2"
+				if then == process.Ignore {
+					want = []string{"few waiting 0", "many waiting 0"}
+					wantCounts = map[string]int64{"no instance, and too many deferred: paid": 1, "no instance, deferred too long: paid": 4}
+				}
+				if w.wantHolds(want...); !reflect.DeepEqual(counts, wantCounts) {
+					t.Errorf("ignored %v, want %v", counts, wantCounts)
+				}
+				w.verify()
+			})
+		}
+	}
+}
