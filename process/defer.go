@@ -217,7 +217,7 @@ func (t *term) waitedTooLong(ctx context.Context, h *Holding) error {
 	}
 	t.batch.hold(h) // it is kept, empty, with its marks: what it had is never taken by an instance that comes later
 	if h.Queued == 0 {
-		h.RetryAt = event.Micro(now.Add(bounds.Within))
+		h.RetryAt = time.Time{} // there is nothing to look at until an input comes
 	}
 	return nil
 }

@@ -1,12 +1,14 @@
 package process_test
 
 import (
+	"context"
 	"reflect"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/ensue-io/ensue/eventlog"
 	"github.com/ensue-io/ensue/process"
 )
 
@@ -62,4 +64,51 @@ func TestG9_DeferringBoundsTheSameInTheQueueAndBeforeIt(t *testing.T) {
 			})
 		}
 	}
+}
+
+// What remains of inputs that waited too long are their marks. They are kept as they are, for as long as nothing comes.
+func TestG9_AnEmptyHoldIsLeftAlone(t *testing.T) {
+	w := newWorld(t)
+	var ahead atomic.Int64
+	w.config.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	w.config.Definition = orderProcess(nil).Deferring(process.Deferral{Within: time.Hour, Then: process.Ignore})
+	kept := func() (e eventlog.Entry) {
+		for e, err := range w.logs["sales"].Entries(context.Background(), eventlog.EntryQuery{Kind: eventlog.Hold}) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			return e
+		}
+		t.Fatal("there is no hold")
+		return e
+	}
+	w.record("payments", Paid{"a", 1})
+	w.run()
+	ahead.Store(int64(2 * time.Hour))
+	w.run()
+	w.wantHolds("a waiting 0")
+	before := kept()
+	for hours := range 5 {
+		ahead.Store(int64(time.Duration(4+3*hours) * time.Hour))
+		if st := w.run(); st.Transactions > 0 {
+			t.Errorf("%d hours later: %+v", hours, st)
+		}
+	}
+	if after := kept(); after.Revision != before.Revision || !after.Due.IsZero() {
+		t.Errorf("it was %+v, and is %+v", before, after)
+	}
+	ahead.Store(0)
+	w.record("payments", Paid{"a", 2}) // it waits for an hour of its own
+	w.run()
+	w.wantHolds("a waiting 1")
+	ahead.Add(int64(2 * time.Hour))
+	w.run()
+	w.wantHolds("a waiting 0")
+	w.record("sales", OrderPlaced{"a", 1})
+	w.loseCursors()
+	w.run()
+	if got, _ := w.state("a"); strings.Contains(strings.Join(got.Inputs, " "), "paid") {
+		t.Errorf("what had waited too long was taken: %q", got.Inputs)
+	}
+	w.verify()
 }
