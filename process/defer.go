@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -74,13 +75,17 @@ func (t *term) patient(h *Holding, first *Taken) {
 	if t.cfg.Replay {
 		return
 	}
-	h.RetryAt = t.until(first)
+	h.RetryAt = t.until(h, first)
 	t.retrying(h)
 }
 
 // until returns when an input has waited for an instance for too long.
-func (t *term) until(in *Taken) time.Time {
-	return event.Micro(in.Time.Add(t.cfg.Definition.deferral.Within))
+func (t *term) until(h *Holding, in *Taken) time.Time {
+	from := in.Time
+	if h.Anew.After(from) {
+		from = h.Anew
+	}
+	return event.Micro(from.Add(t.cfg.Definition.deferral.Within))
 }
 
 // postpone keeps an input for a later phase.
@@ -187,6 +192,50 @@ func (t *term) expire(inst *Instance, fired *Taken) error {
 	return t.drop(inst, &in, "deferred too long")
 }
 
+// waitAnew has what was deferred for too long wait anew, before it is offered again: where its phase has come, or its
+// instance, it is taken.
+func (t *term) waitAnew(ctx context.Context, h *Holding, r *request) error {
+	if h.InputID.IsZero() || !h.Command.IsZero() {
+		return nil
+	}
+	inst, err := t.fresh(ctx, r)
+	if err != nil {
+		var unreadable *ActionError
+		if errors.As(err, &unreadable) { // which may be what failed
+			return nil
+		}
+		return err
+	}
+	now := event.Micro(t.cfg.Now())
+	if inst.Status == New {
+		h.Anew = now
+		return nil
+	}
+	k := slices.IndexFunc(inst.Timers, func(x Timer) bool { return x.ID == h.InputID && x.Type == deferredTimeout })
+	if k < 0 {
+		return nil
+	}
+	from := now
+	if t.cfg.Replay {
+		from = inst.Timers[k].Due // there its clock stands
+	}
+	own := t.router.of(inst).def
+	rec := &Record{Input: Taken{Kind: OperatorInput, ID: r.id, Type: string(r.Action), Time: now}, Why: r.Reason, Operator: r.By}
+	for _, timer := range inst.Timers {
+		if timer.Type == deferredTimeout && !timer.Due.After(from) {
+			timer.ID = event.DeriveID("deferred again", string(r.id[:]), string(timer.ID[:]))
+			timer.Due = event.Micro(from.Add(own.deferral.Within))
+			rec.Set = append(rec.Set, timer)
+		}
+	}
+	own.stamp(inst, rec)
+	inst.note(rec)
+	inputs := t.batch.stats.Inputs
+	err = t.taken(inst, &rec.Input, rec, &Step{}, nil)
+	t.batch.stats.Inputs = inputs
+	return err
+}
+
 // waitedTooLong is what becomes of inputs for which no instance has come.
 func (t *term) waitedTooLong(ctx context.Context, h *Holding) error {
 	bounds := t.cfg.Definition.deferral
@@ -198,7 +247,7 @@ func (t *term) waitedTooLong(ctx context.Context, h *Holding) error {
 	now := t.cfg.Now()
 	for n := range items {
 		in := &items[n].taken
-		if t.until(in).After(now) {
+		if t.until(h, in).After(now) {
 			t.patient(h, in)
 			t.batch.hold(h)
 			return nil

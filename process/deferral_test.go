@@ -112,3 +112,59 @@ func TestG9_AnEmptyHoldIsLeftAlone(t *testing.T) {
 	}
 	w.verify()
 }
+
+// What was deferred for too long is offered again when it is resumed: it is taken if its phase has come meanwhile, or its
+// instance, and waits anew if not.
+func TestG9_ResumeOffersAgainWhatWasDeferredForTooLong(t *testing.T) {
+	eachStore(t, func(t *testing.T, s process.Store) {
+		w := newWorld(t)
+		w.config.Store = s
+		var ahead atomic.Int64
+		w.config.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+		later := func(d time.Duration) {
+			ahead.Add(int64(d))
+			w.run()
+		}
+		defined := func(defers, takes []process.Phase) process.Definition {
+			return phased(process.On[OrderRun, Paid]{NoInstance: process.Defer, Defer: defers, In: takes, Completed: process.Ignore}).
+				Deferring(process.Deferral{Within: time.Hour})
+		}
+		w.config.Definition = defined(process.In(placed), process.In(reserved, closing))
+		w.record("sales", OrderPlaced{"a", 1}, OrderPlaced{"b", 1})
+		w.record("payments", Paid{"a", 1}, Paid{"a", 2}, Paid{"b", 1}, Paid{"nobody", 1})
+		w.run()
+		later(2 * time.Hour)
+		w.wantHolds("a held 1", "b held 1", "nobody held 1")
+
+		w.operate(process.Request{Action: process.ActResume, All: true, By: "ada"}, nil)
+		w.wantHolds("nobody waiting 1")
+		if i := w.look("a"); len(i.Deferred) != 2 || len(i.Timers) != 2 {
+			t.Errorf("it has %d deferred inputs, and the time limits %+v", len(i.Deferred), i.Timers)
+		}
+		w.wantRecords("a", "paid deferred", "paid deferred", "resume by ada")
+		w.verify()
+		later(59 * time.Minute)
+		w.wantHolds("nobody waiting 1")
+		later(2 * time.Minute)
+		w.wantHolds("a held 1", "b held 1", "nobody held 1")
+
+		w.record("payments", Noted{"a"}) // brings the phase, and queues
+		w.record("sales", OrderPlaced{"nobody", 1})
+		w.operate(one(process.ActResume, "a"), nil)
+		w.wantApplied("a", "paid 1", "paid 2")
+		w.wantHolds("b held 1", "nobody held 2")
+
+		w.config.Definition = defined(nil, process.In(placed, reserved, closing)) // a program that takes payments at once
+		w.operate(one(process.ActResume, "b"), nil)
+		w.wantApplied("b", "paid 1")
+		w.operate(one(process.ActResume, "nobody"), nil)
+		w.wantApplied("nobody", "paid 1")
+		w.wantHolds()
+		later(10 * time.Hour)
+		w.wantHolds()
+		w.loseCursors()
+		w.run()
+		w.wantApplied("a", "paid 1", "paid 2")
+		w.verify()
+	})
+}

@@ -47,7 +47,8 @@ type Holding struct {
 	By          string    `json:"by,omitempty"`     // the operator
 	Drop        string    `json:"drop,omitempty"`   // the rule by which what is in the queue up to DropTo is ignored
 	DropTo      int       `json:"dropTo,omitempty"`
-	RetryAt     time.Time `json:"-"` // when it is tried again
+	Anew        time.Time `json:"anew,omitzero"` // where no instance has come in time, since when the inputs wait again: an operator resumed it
+	RetryAt     time.Time `json:"-"`             // when it is tried again
 
 	kept, keptTo int    // inputs at the head of the queue that stay deferred, and the number of the last one that was looked at
 	first        *Taken // of those that stay deferred
