@@ -33,7 +33,7 @@ func (t *term) act(ctx context.Context, r *request) error {
 	}
 	switch r.Action {
 	case ActResume:
-		return t.resumeHeld(ctx, h)
+		return t.resumeHeld(ctx, h, r)
 	case ActSkip:
 		return t.skip(ctx, h, r)
 	case ActReplace:
@@ -43,8 +43,12 @@ func (t *term) act(ctx context.Context, r *request) error {
 	}
 }
 
-// resumeHeld has what failed tried again; an undo that was not accepted is sent again.
-func (t *term) resumeHeld(ctx context.Context, h *Holding) error {
+// resumeHeld has what failed tried again; an undo that was not accepted is sent again, and what was deferred for too long
+// is offered again.
+func (t *term) resumeHeld(ctx context.Context, h *Holding, r *request) error {
+	if err := t.waitAnew(ctx, h, r); err != nil {
+		return err
+	}
 	if h.Undo {
 		item, err := t.inQueue(ctx, h)
 		if err != nil {

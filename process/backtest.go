@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/ensue-io/ensue/eventlog"
 )
@@ -32,19 +33,24 @@ var ErrNoHistory = errors.New("process: the store keeps no history of the inputs
 //   - The outcome of a command that the candidate does not send is left out. One that it sends beside has no outcome.
 //   - An event that no instance took is not met, nor one that another instance took.
 //
-// Commands, events and timeouts are equal by name and payload; metadata and ids are not compared. Once an instance has
+// Commands, events and timeouts are equal by name and payload, commands also by what undoes them; metadata and ids are not
+// compared. A command or timeout that had another name then is compared under the present one. Instances that the candidate
+// pins to an older version are counted, and not tried. Once an instance has
 // differed, its later steps count for its end, and are not listed. Where the store keeps no history, the error is ErrNoHistory.
 func Backtest(ctx context.Context, o BacktestOptions) (Report, error) {
 	if o.Engine == nil {
 		return Report{}, errors.New("process: a backtest needs BacktestOptions.Engine; ensue.App.Process returns it")
 	}
-	b := &backtest{e: o.Engine, def: &o.Candidate, compares: o.Candidate.name != ""}
+	b := &backtest{e: o.Engine, renamed: map[string]string{}, def: &o.Candidate, compares: o.Candidate.name != ""}
 	if !b.compares {
 		b.def = b.e.home.def
 	}
 	candidate, err := b.def.ready()
 	if err != nil {
 		return Report{}, err
+	}
+	if slices.Contains(candidate.Names(), b.e.home.name) {
+		candidate = candidate.kept(b.e.home.name)
 	}
 	b.def = &candidate
 	if b.router, err = newRouter(b.def, b.e.router.types, commandNames(b.e.cfg.Commands)); err != nil {
@@ -58,6 +64,12 @@ func Backtest(ctx context.Context, o BacktestOptions) (Report, error) {
 		}
 		if err != nil {
 			return r, err
+		}
+		if pinned, err := b.pinned(ctx, key); err != nil {
+			return r, err
+		} else if pinned {
+			r.Pinned++
+			continue
 		}
 		t, err := b.try(ctx, key)
 		if err != nil {
@@ -82,9 +94,10 @@ func Backtest(ctx context.Context, o BacktestOptions) (Report, error) {
 // backtest is a candidate over what an engine's process has recorded.
 type backtest struct {
 	e        *Engine
-	def      *Definition // the candidate
-	router   *router     // of the candidate
-	compares bool        // the engine's definition is another one: states can be compared
+	def      *Definition       // the candidate
+	router   *router           // of the candidate
+	compares bool              // the engine's definition is another one: states can be compared
+	renamed  map[string]string // present names of commands, by former ones
 }
 
 // keys returns the keys of the instances to try.
@@ -107,6 +120,22 @@ func (b *backtest) keys(ctx context.Context, o BacktestOptions) iter.Seq2[string
 			}
 		}
 	}
+}
+
+// pinned tells whether the instance stays with an older version, whatever the candidate decides.
+func (b *backtest) pinned(ctx context.Context, key string) (bool, error) {
+	if len(b.router.pinned()) == 0 {
+		return false, nil
+	}
+	i, err := Look(ctx, b.e.home, key)
+	var corrupt *eventlog.CorruptError
+	switch {
+	case errors.As(err, &corrupt), errors.Is(err, ErrNoInstance): // which trying it says
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	return b.router.of(i) != b.router, nil
 }
 
 // try gives one instance's inputs to the candidate.

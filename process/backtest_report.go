@@ -15,9 +15,10 @@ import (
 // Report is what a backtest found. As JSON it keeps its member names.
 type Report struct {
 	Process     string               `json:"process"`
-	Instances   int                  `json:"instances"` // that were tried
-	Steps       int                  `json:"steps"`     // recorded ones, of these instances
-	Differing   int                  `json:"differing"` // instances
+	Instances   int                  `json:"instances"`        // that were tried
+	Steps       int                  `json:"steps"`            // recorded ones, of these instances
+	Differing   int                  `json:"differing"`        // instances
+	Pinned      int                  `json:"pinned,omitempty"` // instances beside these that stay with the version that decided on them (Pin): they are not tried
 	Differences []InstanceDifference `json:"differences"`
 }
 
@@ -63,6 +64,17 @@ type Decided struct {
 	Module string     `json:"module,omitempty"` // of a command
 	Data   Payload    `json:"data,omitempty"`   // of a command, an event or a timeout
 	Due    *time.Time `json:"due,omitempty"`    // of a timeout
+	Undo   *Undoes    `json:"undo,omitempty"`   // of a command: what undoes it
+}
+
+// Undoes is the command that undoes another one.
+type Undoes struct {
+	Name string  `json:"name"`
+	Data Payload `json:"data,omitempty"`
+}
+
+func (u *Undoes) same(o *Undoes) bool {
+	return u == nil && o == nil || u != nil && o != nil && u.Name == o.Name && samePayload(u.Data, o.Data)
 }
 
 // Payload is a payload as it is stored: JSON where the codec makes that, otherwise it is quoted.
@@ -86,6 +98,9 @@ type StateDifference struct {
 func (r Report) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %d of %d instances differ, in %d steps\n", r.Process, r.Differing, r.Instances, r.Steps)
+	if r.Pinned > 0 {
+		fmt.Fprintf(&b, "%d are pinned to an older version, and were not tried\n", r.Pinned)
+	}
 	for n := range r.Differences {
 		b.WriteString("\n" + r.Differences[n].String())
 	}
@@ -147,6 +162,9 @@ func (d Difference) lines() string {
 		if len(x.Data) > 0 {
 			text += " " + strings.ToValidUTF8(string(x.Data), "\uFFFD")
 		}
+		if x.Undo != nil {
+			text += ", undone by " + x.Undo.Name + " " + strings.ToValidUTF8(string(x.Undo.Data), "\uFFFD")
+		}
 		return text + "\n"
 	}
 	return line("-", d.Recorded) + line("+", d.Candidate)
@@ -156,7 +174,11 @@ func (d Difference) lines() string {
 func differences(was, got *decided) (list []Difference) {
 	commands := func(all []Sent) (named []namedDecision) {
 		for n := range all {
-			named = append(named, namedDecision{all[n].Type, Decided{Module: all[n].Module, Data: all[n].Data}})
+			d := namedDecision{all[n].Type, Decided{Module: all[n].Module, Data: all[n].Data}}
+			if undo := all[n].Undo; undo != nil {
+				d.Undo = &Undoes{Name: undo.Type, Data: undo.Data}
+			}
+			named = append(named, d)
 		}
 		return named
 	}
@@ -201,7 +223,7 @@ type namedDecision struct {
 }
 
 func (d *namedDecision) same(o *namedDecision) bool {
-	return d.name == o.name && d.Module == o.Module && samePayload(d.Data, o.Data)
+	return d.name == o.name && d.Module == o.Module && samePayload(d.Data, o.Data) && d.Undo.same(o.Undo)
 }
 
 // inOrder compares what goes out in an order. What is there on both sides is no difference; of what is left, two of one

@@ -109,7 +109,7 @@ func (t *trial) virtual(upTo time.Time) (first Timer, ok bool) {
 		if timer.Type == deferredTimeout || timer.Due.After(upTo) || ok && !timer.Due.Before(first.Due) {
 			continue
 		}
-		if same, set := t.was.timer(timer.Name); set && same.Due.Equal(timer.Due) {
+		if slices.ContainsFunc(t.was.Timers, func(same Timer) bool { return t.timeout(same.Name) == timer.Name && same.Due.Equal(timer.Due) }) {
 			continue // the recorded one was still to come: its firing is recorded, or is to come
 		}
 		first, ok = timer, true
@@ -123,7 +123,7 @@ func (t *trial) take(in *Taken, birth *Birth) decided {
 	case EventInput:
 		return t.takeEvent(in, birth)
 	case TimeoutInput:
-		timer, set := t.is.timer(in.Name)
+		timer, set := t.is.timer(t.timeout(in.Name))
 		if in.Type == deferredTimeout {
 			return decided{left: "it bounds how long an input is deferred"}
 		}
@@ -135,7 +135,7 @@ func (t *trial) take(in *Taken, birth *Birth) decided {
 	case ClaimInput:
 		return t.takeRefusal(in)
 	default:
-		k := slices.IndexFunc(t.open, func(s Sent) bool { return s.Type == in.Type && samePayload(s.Data, in.Data) })
+		k := slices.IndexFunc(t.open, func(s Sent) bool { return s.Type == t.command(in.Type) && samePayload(s.Data, in.Data) })
 		if k < 0 {
 			return decided{left: "the candidate had not sent the command"}
 		}
@@ -307,7 +307,7 @@ func (t *trial) compare(in *Taken, was, got *decided) {
 		t.fail(in, got.failed)
 		return
 	}
-	list := differences(was, got)
+	list := differences(t.today(was), got)
 	if got.left != "" && t.diff != nil {
 		t.note("%s is left out: %s", in.describe(), got.left)
 	}

@@ -91,12 +91,12 @@ func (b *batch) release(h *Holding) {
 	b.released[h.Instance] = true
 }
 
-func (b *batch) enqueue(process string, h *Holding, in *Taken) error {
+func (b *batch) enqueue(process string, h *Holding, number int, in *Taken) error {
 	value, err := json.Marshal(in)
 	if err != nil {
 		return fmt.Errorf("process: queue %s: %w", in.describe(), err)
 	}
-	b.put(eventlog.Put{Entry: eventlog.Entry{Kind: eventlog.Queued, Key: queueKey(process, h.Instance, h.Next), Value: value}})
+	b.put(eventlog.Put{Entry: eventlog.Entry{Kind: eventlog.Queued, Key: queueKey(process, h.Instance, number), Value: value}})
 	b.hold(h)
 	return nil
 }

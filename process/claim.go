@@ -19,6 +19,8 @@ type ClaimedKey struct {
 
 func (k ClaimedKey) String() string { return fmt.Sprintf("%s %q", k.Name, k.Key) }
 
+func (k ClaimedKey) noneYet() string { return k.String() + ", which no instance has claimed yet" }
+
 // place is what the key's partition follows from.
 func (k ClaimedKey) place() string { return k.Name + "/" + k.Key }
 

@@ -185,12 +185,7 @@ func (t *term) takeClaimed(ctx context.Context, s *source, it *item, k ClaimedKe
 
 // unclaimed follows the declared policy for an input whose key nobody had claimed when it came.
 func (t *term) unclaimed(c *claim, in *Taken, policy Policy) error {
-	bounds := t.cfg.Definition.deferral
-	rule, why := "no instance: ", &UnexpectedError{Phase: PhaseNone}
-	if policy == Defer && c.Queued >= bounds.Most {
-		policy, rule = bounds.Then, "no instance, and too many deferred: "
-		why.Why = fmt.Sprintf("%d inputs are deferred for %v, which no instance has claimed yet", c.Queued, c.ClaimedKey)
-	}
+	policy, rule, why := t.cfg.Definition.untaken(policy, c.Queued, c.ClaimedKey.noneYet())
 	switch policy {
 	case Defer:
 		return t.wait(c, in)

@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -62,6 +63,37 @@ func (r *router) settling(inst *Instance) (in *Taken, facts []handling, p Policy
 // ignoring returns the record that ignores a deferred input.
 func ignoring(in *Taken, rule string) *Record {
 	return &Record{Input: *in, Resumed: true, Ignored: rule, Cancelled: []string{deferredName(in)}}
+}
+
+// thisKey says for what inputs are deferred that find no instance.
+const thisKey = "this key, and there is no instance yet"
+
+// untaken says what becomes of an input that finds no instance, where so many are deferred already: the declared policy or,
+// of one too many, that of the bounds; with the rule by which it is ignored, and why it is held.
+func (d *Definition) untaken(declared Policy, deferred int, what string) (p Policy, rule string, why *UnexpectedError) {
+	if declared == Defer && deferred >= d.deferral.Most {
+		return d.deferral.Then, "no instance, and too many deferred: ",
+			&UnexpectedError{Phase: PhaseNone, Why: fmt.Sprintf("%d inputs are deferred for %s", deferred, what)}
+	}
+	return declared, "no instance: ", &UnexpectedError{Phase: PhaseNone}
+}
+
+// patient notes until when the first of a hold's inputs waits for an instance.
+func (t *term) patient(h *Holding, first *Taken) {
+	if t.cfg.Replay {
+		return
+	}
+	h.RetryAt = t.until(h, first)
+	t.retrying(h)
+}
+
+// until returns when an input has waited for an instance for too long.
+func (t *term) until(h *Holding, in *Taken) time.Time {
+	from := in.Time
+	if h.Anew.After(from) {
+		from = h.Anew
+	}
+	return event.Micro(from.Add(t.cfg.Definition.deferral.Within))
 }
 
 // postpone keeps an input for a later phase.
@@ -168,6 +200,50 @@ func (t *term) expire(inst *Instance, fired *Taken) error {
 	return t.drop(inst, &in, "deferred too long")
 }
 
+// waitAnew has what was deferred for too long wait anew, before it is offered again: where its phase has come, or its
+// instance, it is taken.
+func (t *term) waitAnew(ctx context.Context, h *Holding, r *request) error {
+	if h.InputID.IsZero() || !h.Command.IsZero() {
+		return nil
+	}
+	inst, err := t.fresh(ctx, r)
+	if err != nil {
+		var unreadable *ActionError
+		if errors.As(err, &unreadable) { // which may be what failed
+			return nil
+		}
+		return err
+	}
+	now := event.Micro(t.cfg.Now())
+	if inst.Status == New {
+		h.Anew = now
+		return nil
+	}
+	k := slices.IndexFunc(inst.Timers, func(x Timer) bool { return x.ID == h.InputID && x.Type == deferredTimeout })
+	if k < 0 {
+		return nil
+	}
+	from := now
+	if t.cfg.Replay {
+		from = inst.Timers[k].Due // there its clock stands
+	}
+	own := t.router.of(inst).def
+	rec := &Record{Input: Taken{Kind: OperatorInput, ID: r.id, Type: string(r.Action), Time: now}, Why: r.Reason, Operator: r.By}
+	for _, timer := range inst.Timers {
+		if timer.Type == deferredTimeout && !timer.Due.After(from) {
+			timer.ID = event.DeriveID("deferred again", string(r.id[:]), string(timer.ID[:]))
+			timer.Due = event.Micro(from.Add(own.deferral.Within))
+			rec.Set = append(rec.Set, timer)
+		}
+	}
+	own.stamp(inst, rec)
+	inst.note(rec)
+	inputs := t.batch.stats.Inputs
+	err = t.taken(inst, &rec.Input, rec, &Step{}, nil)
+	t.batch.stats.Inputs = inputs
+	return err
+}
+
 // waitedTooLong is what becomes of inputs for which no instance has come.
 func (t *term) waitedTooLong(ctx context.Context, h *Holding) error {
 	bounds := t.cfg.Definition.deferral
@@ -179,8 +255,8 @@ func (t *term) waitedTooLong(ctx context.Context, h *Holding) error {
 	now := t.cfg.Now()
 	for n := range items {
 		in := &items[n].taken
-		if until := in.Time.Add(bounds.Within); until.After(now) {
-			h.RetryAt = event.Micro(until)
+		if t.until(h, in).After(now) {
+			t.patient(h, in)
 			t.batch.hold(h)
 			return nil
 		}
@@ -198,7 +274,7 @@ func (t *term) waitedTooLong(ctx context.Context, h *Holding) error {
 	}
 	t.batch.hold(h) // it is kept, empty, with its marks: what it had is never taken by an instance that comes later
 	if h.Queued == 0 {
-		h.RetryAt = event.Micro(now.Add(bounds.Within))
+		h.RetryAt = time.Time{} // there is nothing to look at until an input comes
 	}
 	return nil
 }

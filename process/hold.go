@@ -22,6 +22,7 @@ const (
 	Retrying Condition = "retrying" // a step failed; it is tried again when the hold is due
 	Held     Condition = "held"     // its retries are used up, or OnError holds it; it waits for an operator
 	Waiting  Condition = "waiting"  // there is no instance yet, and the inputs were deferred until there is
+	Awaiting Condition = "awaiting" // by the replay clock: a command of it has no outcome yet, which comes before them
 	Skipped  Condition = "skipped"  // an event that could not be decoded was skipped or replaced by an operator: kept so that it is never taken as it is
 )
 
@@ -40,14 +41,17 @@ type Holding struct {
 	Command     event.ID  `json:"command,omitzero"` // the command that it is held for: it has no outcome, and is not dispatched meanwhile
 	Queued      int       `json:"queued"`           // inputs in the queue, the one that failed included
 	Next        int       `json:"next"`             // number of the next input in the queue
+	Front       int       `json:"front,omitempty"`  // by the replay clock: number of the last input that was put before the others
 	Marks       []Mark    `json:"marks,omitempty"`
 	Reason      string    `json:"reason,omitempty"` // why an operator held it
 	By          string    `json:"by,omitempty"`     // the operator
 	Drop        string    `json:"drop,omitempty"`   // the rule by which what is in the queue up to DropTo is ignored
 	DropTo      int       `json:"dropTo,omitempty"`
-	RetryAt     time.Time `json:"-"` // when it is tried again
+	Anew        time.Time `json:"anew,omitzero"` // where no instance has come in time, since when the inputs wait again: an operator resumed it
+	RetryAt     time.Time `json:"-"`             // when it is tried again
 
-	kept, keptTo int // inputs at the head of the queue that stay deferred, and the number of the last one that was looked at
+	kept, keptTo int    // inputs at the head of the queue that stay deferred, and the number of the last one that was looked at
+	first        *Taken // of those that stay deferred
 }
 
 // Holdings lists the instances of a process that stand aside and the keys that inputs wait for, by key. It needs no definition.

@@ -265,7 +265,10 @@ func (m *Machine) offer(x *machineInstance, in *machineInput) error {
 	if err != nil {
 		return m.stand(x, in, err)
 	}
-	none := phase == PhaseNone
+	none, why := phase == PhaseNone, &UnexpectedError{Phase: phase}
+	if none {
+		policy, _, why = m.def.untaken(policy, len(x.waiting), thisKey)
+	}
 	switch {
 	case policy == Handle:
 		var birth *Birth
@@ -277,14 +280,8 @@ func (m *Machine) offer(x *machineInstance, in *machineInput) error {
 		}
 		return m.settle(x)
 	case policy == Hold:
-		return m.stand(x, in, &UnexpectedError{Phase: phase})
+		return m.stand(x, in, why)
 	case policy == Defer && none:
-		if len(x.waiting) >= m.def.deferral.Most && m.def.deferral.Then == Hold {
-			return m.stand(x, in, &UnexpectedError{Why: fmt.Sprintf("%d inputs are deferred for this key, and there is no instance yet", len(x.waiting))})
-		} else if len(x.waiting) >= m.def.deferral.Most {
-			m.decide(x.Key, in, VerdictNoInstance)
-			return nil
-		}
 		x.waiting = append(x.waiting, *in)
 		m.decide(x.Key, in, VerdictDeferred)
 	case policy == Defer:

@@ -2,7 +2,6 @@ package process
 
 import (
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 
@@ -48,10 +47,7 @@ func (m *Machine) giveClaimed(k ClaimedKey, in *machineInput) error {
 	if err != nil {
 		return err
 	}
-	why := &UnexpectedError{Phase: PhaseNone}
-	if policy == Defer && len(c.waiting) >= m.def.deferral.Most {
-		policy, why.Why = m.def.deferral.Then, fmt.Sprintf("%d inputs are deferred for %v, which no instance has claimed yet", len(c.waiting), k)
-	}
+	policy, _, why := m.def.untaken(policy, len(c.waiting), k.noneYet())
 	switch policy {
 	case Defer:
 		c.waiting = append(c.waiting, *in)

@@ -35,6 +35,7 @@ func (t *term) takeOutcomes(ctx context.Context) error {
 				}
 			}
 		}
+		t.answered(o.instance, &o.sent)
 		t.batch.settled++
 		t.batch.stats.Commands++
 		t.batch.put(eventlog.Delete{Kind: eventlog.Pending, Key: pendingKey(t.timers.process, o.instance, o.sent.Number)})

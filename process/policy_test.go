@@ -209,16 +209,16 @@ func TestG9_DeferralIsBounded(t *testing.T) {
 				if i := w.look("long"); long != nil || len(i.Deferred) != 0 {
 					t.Errorf("after two hours: %+v, %d deferred", long, len(i.Deferred))
 				}
+				counts, err := process.Ignored(t.Context(), w.logs["sales"], "order")
+				if err != nil || counts["no instance, deferred too long: paid"] != 3 || counts["no instance, and too many deferred: paid"] != 1 {
+					t.Errorf("counted: %v, %v", counts, err)
+				}
 				w.record("sales", OrderPlaced{"nobody", 1})
 				w.record("payments", Noted{"nobody"}, Noted{"many"})
 				w.loseCursors()
 				w.run()
 				if got, _ := w.state("nobody"); len(got.Inputs) != 0 {
 					t.Errorf("an input that had waited too long was taken by an instance that came later: %v", got.Inputs)
-				}
-				counts, err := process.Ignored(t.Context(), w.logs["sales"], "order")
-				if err != nil || counts["no instance, deferred too long: paid"] != 3 || counts["no instance, and too many deferred: paid"] != 1 {
-					t.Errorf("counted: %v, %v", counts, err)
 				}
 				if got, _ := w.state("many"); len(got.Inputs) != 0 { // it waited two hours as well
 					t.Errorf("%v", got.Inputs)

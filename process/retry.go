@@ -3,7 +3,6 @@ package process
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -13,16 +12,18 @@ import (
 // newHold makes inputs of a key queue.
 func (t *term) newHold(key string, c Condition) *Holding {
 	h := &Holding{Instance: key, Condition: c, Since: event.Micro(t.cfg.Now())}
+	if t.cfg.Replay {
+		h.Next = frontRoom
+	}
 	t.holds[key] = h
 	return h
 }
 
 // enqueue puts an input at the end of a hold's queue.
 func (t *term) enqueue(h *Holding, in *Taken) error {
-	h.Next++
 	h.Queued++
 	h.mark(in)
-	return t.batch.enqueue(t.timers.process, h, in)
+	return t.batch.enqueue(t.timers.process, h, h.place(in, t.cfg.Replay), in)
 }
 
 // itsOwn tells whether an error is that of one instance alone, which must not stop the others.
@@ -198,8 +199,13 @@ func (t *term) retry(ctx context.Context, h *Holding, room int) error {
 		case stays == untilNext:
 			t.batch.hold(h)
 			return nil
+		case stays == untilAnswered:
+			t.awaitAgain(h)
+			return nil
 		case stays == untilStart:
-			h.kept, h.keptTo = h.kept+1, items[n].number
+			if h.kept, h.keptTo = h.kept+1, items[n].number; h.kept == 1 {
+				h.first = &items[n].taken
+			}
 			continue
 		}
 		t.batch.inputs++
@@ -235,13 +241,14 @@ func (t *term) retry(ctx context.Context, h *Holding, room int) error {
 // waitAgain keeps a hold for which there is no instance (yet): what is left in the queue is deferred, and its marks say what
 // is never to be taken by an instance that comes later.
 func (t *term) waitAgain(h *Holding) error {
+	first, waits := h.first, h.kept > 0
 	h.calm()
-	h.Condition, h.RetryAt, h.Drop, h.DropTo = Waiting, time.Time{}, "", 0
-	if h.Queued > 0 && !t.cfg.Replay {
-		h.RetryAt = event.Micro(t.cfg.Now().Add(t.cfg.Definition.deferral.Within))
-	}
+	h.Condition, h.RetryAt, h.Drop, h.DropTo, h.first = Waiting, time.Time{}, "", 0, nil
 	t.batch.hold(h)
 	t.retrying(h)
+	if waits {
+		t.patient(h, first)
+	}
 	return nil
 }
 
@@ -264,9 +271,10 @@ func (t *term) failAgain(h *Holding, in *Taken, err error) error {
 type staying int
 
 const (
-	gone       staying = iota // it does not
-	untilNext                 // until the next batch
-	untilStart                // until an instance starts
+	gone          staying = iota // it does not
+	untilNext                    // until the next batch
+	untilStart                   // until an instance starts
+	untilAnswered                // until a command has its outcome
 )
 
 // takeQueued lets the instance take an input from its queue, and before it the timeouts that were due by then. Where
@@ -279,12 +287,18 @@ func (t *term) takeQueued(h *Holding, inst *Instance, item *queued) (staying, *T
 			break
 		}
 		fired := timer.input()
+		if t.awaits(inst.Key, &fired) {
+			return untilAnswered, nil, nil
+		}
 		if err := t.takeFired(inst, &fired); err != nil {
 			return gone, &fired, err
 		}
 		if t.batch.inputs++; t.single > 0 {
 			return untilNext, nil, nil
 		}
+	}
+	if t.awaits(inst.Key, in) {
+		return untilAnswered, nil, nil
 	}
 	if in.Kind == TimeoutInput { // it failed when it fired; it may have been cancelled since
 		if timer, set := inst.timer(in.Name); !set || timer.ID != in.ID {
@@ -316,18 +330,11 @@ func (t *term) takeQueued(h *Holding, inst *Instance, item *queued) (staying, *T
 
 // takeBefore lets an input from the queue start the instance, or follows the policy for inputs that find none.
 func (t *term) takeBefore(h *Holding, inst *Instance, in *Taken, handlings []handling) (staying, *Taken, error) {
-	policy, phase, err := t.router.of(inst).def.fate(inst, in, handlings)
+	policy, _, err := t.router.of(inst).def.fate(inst, in, handlings)
 	if err != nil {
 		return gone, in, t.stepError(inst.Key, in, err)
 	}
-	bounds := t.cfg.Definition.deferral
-	full := policy == Defer && h.kept >= bounds.Most
-	rule := "no instance: "
-	why := &UnexpectedError{Phase: phase}
-	if full {
-		policy, rule = bounds.Then, "no instance, and too many deferred: "
-		why.Why = fmt.Sprintf("%d inputs are deferred for this key, and there is no instance yet", h.kept)
-	}
+	policy, rule, why := t.cfg.Definition.untaken(policy, h.kept, thisKey)
 	switch policy {
 	case Handle:
 		return gone, in, t.offer(inst, in, handlings)

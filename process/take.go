@@ -191,6 +191,9 @@ func (t *term) give(ctx context.Context, key string, in *Taken, handlings []hand
 
 // hand offers an event to an instance that is not held. What waited for a birth follows it.
 func (t *term) hand(inst *Instance, in *Taken, handlings []handling) error {
+	if t.awaits(inst.Key, in) {
+		return t.await(inst, in)
+	}
 	born := inst.Status == New
 	if err := t.offer(inst, in, handlings); err != nil {
 		return t.failOrStop(inst.Key, inst, in, err)
@@ -299,19 +302,13 @@ func (t *term) passed(key string, in *Taken) (marks []Mark) {
 
 // noInstance follows the declared policy for an input that finds no instance.
 func (t *term) noInstance(key string, in *Taken, policy Policy) error {
-	h := t.holds[key]
-	bounds := t.cfg.Definition.deferral
-	full := policy == Defer && h != nil && h.Queued >= bounds.Most
-	rule := "no instance: "
-	if full {
-		policy, rule = bounds.Then, "no instance, and too many deferred: "
+	h, deferred := t.holds[key], 0
+	if h != nil {
+		deferred = h.Queued
 	}
+	policy, rule, why := t.cfg.Definition.untaken(policy, deferred, thisKey)
 	switch policy {
 	case Hold:
-		why := &UnexpectedError{Phase: PhaseNone}
-		if full {
-			why.Why = fmt.Sprintf("%d inputs are deferred for this key, and there is no instance yet", h.Queued)
-		}
 		if h == nil {
 			h = t.newHold(key, Held)
 		}
@@ -322,9 +319,8 @@ func (t *term) noInstance(key string, in *Taken, policy Policy) error {
 		if h == nil {
 			h = t.newHold(key, Waiting)
 		}
-		if !t.cfg.Replay && h.RetryAt.IsZero() {
-			h.RetryAt = event.Micro(in.Time.Add(bounds.Within))
-			t.retrying(h)
+		if h.RetryAt.IsZero() {
+			t.patient(h, in)
 		}
 		return t.enqueue(h, in)
 	default:
@@ -368,6 +364,7 @@ func (t *term) taken(inst *Instance, in *Taken, rec *Record, s *Step, had []stri
 		t.timers.set(inst.Key, timer)
 	}
 	for _, sent := range rec.Sent {
+		t.sends(inst.Key, &sent)
 		t.batch.sent = append(t.batch.sent, pending{instance: inst.Key, sent: sent, first: true})
 	}
 	return t.correlate(inst, rec, s.refused)
@@ -416,6 +413,9 @@ func (t *term) takeTimeout(ctx context.Context, d due) error {
 
 func (t *term) fire(inst *Instance, timer Timer) error {
 	in := timer.input()
+	if t.awaits(inst.Key, &in) {
+		return t.await(inst, &in)
+	}
 	t.batch.inputs++
 	if err := t.takeFired(inst, &in); err != nil {
 		return t.failOrStop(inst.Key, inst, &in, err)

@@ -40,8 +40,11 @@ type term struct {
 	ignored  map[ignoredKey]*ignoredCount
 	claims   claims
 	batch    batch
-	wake     chan struct{} // something happened that the loop may wait for
-	running  sync.WaitGroup
+
+	unanswered map[string][]unanswered // by the replay clock: commands whose outcomes their instances wait for
+
+	wake    chan struct{} // something happened that the loop may wait for
+	running sync.WaitGroup
 
 	barrier struct { // by the wall clock, timeouts fire behind everything that was recorded before they were due
 		upTo  time.Time
@@ -103,7 +106,17 @@ func (t *term) restore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	t.dispatch.add(slices.DeleteFunc(open, func(p pending) bool { return !t.mine.has(p.instance) }))
+	open = slices.DeleteFunc(open, func(p pending) bool { return !t.mine.has(p.instance) })
+	t.unanswered = map[string][]unanswered{}
+	for n := range open {
+		t.sends(open[n].instance, &open[n].sent)
+	}
+	for _, h := range t.holds {
+		if h.Condition == Awaiting && len(t.unanswered[h.Instance]) == 0 { // for what the definition, or the clock, was before
+			t.goOn(h)
+		}
+	}
+	t.dispatch.add(open)
 	if err := t.timers.load(ctx); err != nil {
 		return err
 	}

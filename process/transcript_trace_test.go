@@ -340,6 +340,8 @@ func (t *trace) queues(ctx context.Context, worker string) {
 			switch {
 			case h.Condition == process.Waiting:
 				say("%s waits: %s has not started", inputText(key, &in), key)
+			case h.Condition == process.Awaiting:
+				say("%s queues: a command of %s has no outcome yet", inputText(key, &in), key)
 			case h.InputID.IsZero():
 				say("%s queues for %s", inputText(key, &in), key)
 			case in.ID != h.InputID:

@@ -203,7 +203,7 @@ func (c *check) hold(ctx context.Context, e eventlog.Entry) (found []Problem, n 
 		bad(e, "the last input that it gave a number is %d, the queue goes up to %d", h.Next, highest)
 	}
 	switch h.Condition {
-	case Held, Retrying:
+	case Held, Retrying, Awaiting:
 	case Skipped:
 		if !isAside(key) || h.Queued > 0 {
 			bad(e, "it says that an event was skipped that could not be decoded, and is about another")

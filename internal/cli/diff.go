@@ -70,6 +70,9 @@ Exit codes: 0 there are no differences; 1 there are, or it could not be done; 2 
 
 func (p *program) showReport(r *process.Report) {
 	fmt.Fprintf(p.out, "%s  %s in %s\n", p.paint(bold, r.Process), count(r.Instances, "instance", "instances"), count(r.Steps, "step", "steps"))
+	if r.Pinned > 0 {
+		fmt.Fprintf(p.out, "%s pinned to an older version, and not tried\n", count(r.Pinned, "instance is", "instances are"))
+	}
 	for n := range r.Differences {
 		first, rest, _ := strings.Cut(r.Differences[n].String(), "\n")
 		fmt.Fprintf(p.out, "\n%s\n", p.paint(bold, clean(first)))

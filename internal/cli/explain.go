@@ -175,6 +175,8 @@ func (p *program) next(v *explainView, worked, behind bool) []nextView {
 	switch {
 	case aside && v.Aside.RetryAt != nil:
 		say(v.Aside.RetryAt, "the input that failed is tried again, for the %d. time; those behind it follow in order", v.Aside.Attempts+1)
+	case aside && v.Aside.Condition == string(process.Awaiting):
+		say(nil, "by the replay clock a command of it is waited for; what queues follows its outcome, in order")
 	case aside && !dispatches:
 		say(nil, "nothing happens by itself: its commands wait, and its inputs queue, until it is released")
 	case aside:

@@ -199,7 +199,7 @@ func (p *program) processView(ctx context.Context, o *opened, k kept) (processVi
 			v.Held++
 		case process.Retrying:
 			v.Retrying++
-		case process.Skipped:
+		case process.Skipped, process.Awaiting: // for nobody to look at
 		default:
 			v.Waiting++
 		}
