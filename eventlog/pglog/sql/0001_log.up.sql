@@ -337,7 +337,7 @@ END $$;
 --	3: the write with that number is to a closed stream
 --	4: the write with that number to an entry found revision actual
 --	5: the write with that number links a position, in actual, where there is no event
---	6: a stream is locked by somebody else, and hurried requests don't wait for it
+--	6: a stream is locked by somebody else, and hurried requests don't wait for it, or that takes a closer look
 --
 -- The stream's version is fixed, by a lock on its row, before insertion numbers are drawn. Somebody else's lock is waited
 -- for at most wait milliseconds.
@@ -354,7 +354,7 @@ CREATE FUNCTION ${schema}.append(
   OUT codes integer[], OUT numbers integer[], OUT actuals bigint[], OUT firsts bigint[], OUT lasts bigint[], OUT revisions bigint[])
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = ${schema}, pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
-SET jit = off SET plan_cache_mode = force_generic_plan AS $$
+SET enable_material = off SET jit = off SET plan_cache_mode = force_generic_plan AS $$
 #variable_conflict use_variable
 DECLARE
   before   CONSTANT text := current_setting('lock_timeout');
@@ -482,11 +482,18 @@ BEGIN
   END IF;
 
   -- Entries: those that something is expected of are locked and looked at; of a request's writes the first is refused.
+  -- Hurried requests don't look for entries that shall not be there: nearly always they are not, and if one is, the insert
+  -- fails, and the requests come again without hurry.
   IF p_checked THEN
+    IF hurried AND 0 <> ANY (codes) THEN -- what is refused may have such an entry before it, which would be the reason then
+      FOR r IN SELECT q.r FROM unnest(p_expect, p_request, p_number) q(x, r, n) WHERE q.x < 0 AND codes[q.r] NOT IN (0, 2, 6) AND q.n < numbers[q.r] LOOP
+        codes[r] := 6;
+      END LOOP;
+    END IF;
     FOR one IN SELECT q.r, q.n, coalesce(t.revision, 0) AS f
         FROM unnest(p_kind, p_key, p_expect, p_request, p_number) q(kind, key, x, r, n)
         LEFT JOIN LATERAL (SELECT revision FROM entries WHERE entries.module = in_module AND entries.kind = q.kind AND entries.key = q.key FOR NO KEY UPDATE) t ON true
-       WHERE q.x <> 0 AND coalesce(t.revision, 0) <> greatest(q.x, 0) LOOP
+       WHERE q.x <> 0 AND NOT (hurried AND q.x < 0) AND coalesce(t.revision, 0) <> greatest(q.x, 0) LOOP
       IF codes[one.r] NOT IN (2, 6) AND one.n < numbers[one.r] THEN
         codes[one.r] := 4; numbers[one.r] := one.n; actuals[one.r] := one.f;
       END IF;
@@ -550,18 +557,21 @@ BEGIN
   END IF;
   IF cardinality(p_key) > 0 THEN
     IF p_checked THEN -- who expects no entry inserts, and fails when somebody else was faster
+      SELECT array_agg(CASE WHEN q.expect < 0 THEN nextval('revisions') END ORDER BY q.o) INTO revisions FROM unnest(p_expect) WITH ORDINALITY q(expect, o);
       INSERT INTO entries (module, kind, key, due, revision, value)
-      SELECT in_module, q.kind, q.key, q.due, nextval('revisions'), q.value
-        FROM unnest(p_kind, p_key, p_due, p_value, p_expect, p_request) q(kind, key, due, value, expect, r) WHERE q.expect < 0 AND codes[q.r] = 0;
+      SELECT in_module, q.kind, q.key, q.due, q.revision, q.value
+        FROM unnest(p_kind, p_key, p_due, p_value, p_expect, p_request, revisions) q(kind, key, due, value, expect, r, revision) WHERE q.expect < 0 AND codes[q.r] = 0;
     END IF;
     -- Revisions are drawn when the row is locked.
     INSERT INTO entries (module, kind, key, due, revision, value)
     SELECT in_module, q.kind, q.key, q.due, nextval('revisions'), q.value
       FROM unnest(p_kind, p_key, p_due, p_value, p_expect, p_request) q(kind, key, due, value, expect, r) WHERE q.expect >= 0 AND codes[q.r] = 0
     ON CONFLICT (module, kind, key) DO UPDATE SET due = excluded.due, revision = nextval('revisions'), value = excluded.value;
-    SELECT array_agg(t.revision ORDER BY q.o) INTO revisions
-      FROM unnest(p_kind, p_key) WITH ORDINALITY q(kind, key, o)
-      LEFT JOIN LATERAL (SELECT revision FROM entries WHERE entries.module = in_module AND entries.kind = q.kind AND entries.key = q.key OFFSET 0) t ON true;
+    IF p_checked IS NOT TRUE OR 0 <= ANY (p_expect) THEN
+      SELECT array_agg(coalesce(q.revision, t.revision) ORDER BY q.o) INTO revisions
+        FROM unnest(p_kind, p_key, revisions) WITH ORDINALITY q(kind, key, revision, o)
+        LEFT JOIN LATERAL (SELECT revision FROM entries WHERE q.revision IS NULL AND entries.module = in_module AND entries.kind = q.kind AND entries.key = q.key OFFSET 0) t ON true;
+    END IF;
   END IF;
   IF cardinality(d_key) > 0 THEN
     DELETE FROM entries USING unnest(d_kind, d_key, d_request) q(kind, key, r)
