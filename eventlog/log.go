@@ -322,6 +322,13 @@ type SQLTransactor interface {
 	AppendTx(ctx context.Context, tx *sql.Tx, writes ...Write) (Appended, error)
 }
 
+// Watcher is a capability: the log keeps in mind how far it was seen to reach, so that who follows it need not ask.
+type Watcher interface {
+	// Seen returns a position up to which everything can be read: at most Head, and above whatever a Wait that has returned
+	// without an error waited for. It asks nobody, and may lag behind. After ErrLogRewound it begins anew.
+	Seen() Position
+}
+
 // Clock is a capability: the store has a clock of its own, which all who use the log see alike. Leases run by it.
 type Clock interface {
 	// Now returns the time by the store's clock.

@@ -160,6 +160,17 @@ func (s *source) awaitSeal(ctx context.Context, head eventlog.Position) error {
 	return ctx.Err()
 }
 
+// head returns how far to read. What the log is known to reach is enough, where that is further than what was read: only
+// the replay clock has to know the end.
+func (s *source) head(ctx context.Context, replay bool, at eventlog.Position) (eventlog.Position, error) {
+	if w, ok := s.module.Log.(eventlog.Watcher); ok && !replay {
+		if seen := w.Seen(); seen > at {
+			return seen, nil
+		}
+	}
+	return s.module.Log.Head(ctx)
+}
+
 func (s *source) read(ctx context.Context, r *router, replay bool, at eventlog.Position) (p page) {
 	var seal Seal
 	var err error
@@ -168,7 +179,7 @@ func (s *source) read(ctx context.Context, r *router, replay bool, at eventlog.P
 			return page{err: err}
 		}
 	}
-	if p.head, err = s.module.Log.Head(ctx); err != nil {
+	if p.head, err = s.head(ctx, replay, at); err != nil {
 		return page{err: err}
 	}
 	defer func() { p.sealed = p.sealed && s.reached <= seal.Position }() // what came behind a seal has broken it

@@ -411,3 +411,14 @@ func (l *leavesWaiting) Wait(ctx context.Context, after eventlog.Position) error
 	}
 	return l.Log.Wait(ctx, after)
 }
+
+// sees says how far the log was seen, by so many events more or fewer than it is.
+type sees struct {
+	*memlog.Log
+	more int
+}
+
+func (l sees) Seen() eventlog.Position {
+	head, _ := l.Head(context.Background())
+	return eventlog.Position(max(0, int(head)+l.more)) // #nosec G115 -- few
+}

@@ -121,6 +121,7 @@ const (
 	keeps      capability = "eventlog.StreamKeeper"
 	transacts  capability = "eventlog.SQLTransactor"
 	closes     capability = "eventlog.Closer"
+	watches    capability = "eventlog.Watcher"
 	reopens    capability = "Reopen in its logtest.Store"
 	linksKeeps capability = links + " and " + keeps
 	listsKeeps capability = lists + " and " + keeps
@@ -146,6 +147,9 @@ func (c capability) of(log eventlog.Log, s Store) bool {
 		return ok
 	case closes:
 		_, ok := log.(eventlog.Closer)
+		return ok
+	case watches:
+		_, ok := log.(eventlog.Watcher)
 		return ok
 	case reopens:
 		return s.Reopen != nil

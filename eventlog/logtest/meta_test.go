@@ -20,6 +20,7 @@ const (
 	sameAppend  = "concurrent/the same append by many is there once"
 	sameLink    = "concurrent/links to the same event by many are one"
 	waiting     = "concurrent/waiting misses no event"
+	seen        = "wait/what the log has seen can be read, and is as far as was waited for"
 	oneEntry    = "concurrent/of many that put what is not there exactly one does"
 	count       = "concurrent/a count kept under expected revisions misses none"
 	together    = "concurrent/who sees an event sees the entries of its append"
@@ -64,6 +65,10 @@ var bugs = []struct {
 		map[string]string{"entry/deleted and put anew never has an old revision": "got revision 1"}},
 	{"waits for the next append without looking whether it was there", impatient(func(l *memlog.Log) eventlog.Log { return &missesMoves{Log: l} }),
 		map[string]string{waiting: "waiting behind event"}},
+	{"has not seen what was waited for", with(func(l *memlog.Log) eventlog.Log { return sees{l, -1} }),
+		map[string]string{seen: "seen up to 0"}},
+	{"has seen what is not there", with(func(l *memlog.Log) eventlog.Log { return sees{l, 1} }),
+		map[string]string{seen: "seen up to 2"}},
 	{"links what is linked again", with(func(l *memlog.Log) eventlog.Log { return linksAgain{l} }),
 		map[string]string{sameLink: "the result of one of them", "link/again returns the first link, whatever it expects": ""}},
 	{"keeps its caller's memory", with(func(l *memlog.Log) eventlog.Log { return sharesMemory{l, map[event.ID][]byte{}} }),

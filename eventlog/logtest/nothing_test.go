@@ -36,6 +36,7 @@ func (nothing) Entries(context.Context, eventlog.EntryQuery) iter.Seq2[eventlog.
 }
 func (nothing) Head(context.Context) (eventlog.Position, error)                  { return 0, nil }
 func (nothing) Wait(context.Context, eventlog.Position) error                    { return nil }
+func (nothing) Seen() eventlog.Position                                          { return 0 }
 func (nothing) Links() bool                                                      { return true }
 func (nothing) CloseStream(context.Context, string, eventlog.Expected) error     { return nil }
 func (nothing) TruncateStream(context.Context, string, eventlog.Version) error   { return nil }

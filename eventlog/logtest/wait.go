@@ -35,6 +35,19 @@ var waitCases = []Case{
 			}
 		}
 	}},
+	{Name: "wait/what the log has seen can be read, and is as far as was waited for", needs: watches, run: func(t *trial) {
+		w := t.log.(eventlog.Watcher) //nolint:forcetypeassert // needed
+		for i := range 20 {
+			t.fill("s", i+1)
+			head := t.head()
+			t.within("waiting for what is there", func() { t.ok("wait", t.log.Wait(t.ctx, head-1)) })
+			seen := w.Seen()
+			if seen < head || seen > t.head() {
+				t.Fatalf("the log is said to be seen up to %d, when its head, which was waited for, is %d", seen, head)
+			}
+			t.same("the number of events up to there", len(t.read(eventlog.Query{To: seen})), int(seen)) // #nosec G115 -- few
+		}
+	}},
 	{Name: "wait/returns the error of its context, while the head is not above", run: func(t *trial) {
 		t.fill("s", 1)
 		t.append(put(eventlog.Cursor, "c", "1"))

@@ -73,8 +73,8 @@ func TestLoadsThatShareAStatement(t *testing.T) {
 		var reading sync.WaitGroup
 		for n, stream := range streams {
 			reading.Go(func() { rows[n], errs[n] = read(ctx, stream) })
+			gathered(n + 1) // in that order
 		}
-		gathered(len(streams))
 		l.loads.next()
 		l.loads.next()
 		reading.Wait()

@@ -131,6 +131,7 @@ var (
 	_ eventlog.StreamKeeper  = (*Log)(nil)
 	_ eventlog.SQLTransactor = (*Log)(nil)
 	_ eventlog.Closer        = (*Log)(nil)
+	_ eventlog.Watcher       = (*Log)(nil)
 )
 
 // Stats counts what was done with a database since it was opened.

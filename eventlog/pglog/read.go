@@ -593,9 +593,12 @@ func (s *scan) place(n int, typ string) string { return `$` + strconv.Itoa(len(s
 
 // begin settles what the loop reads.
 func (s *scan) begin(ctx context.Context) error {
-	head, err := s.log.refresh(ctx)
-	if err != nil {
-		return err
+	head := s.log.head.Seen()
+	var err error
+	if s.query.To == 0 || s.query.To > eventlog.Position(head) { // #nosec G115 -- positions count up from 0
+		if head, err = s.log.refresh(ctx); err != nil {
+			return err
+		}
 	}
 	s.to = head
 	if s.query.To > 0 && s.query.To < eventlog.Position(head) { // #nosec G115 -- positions count up from 0

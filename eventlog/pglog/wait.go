@@ -22,6 +22,9 @@ func (l *Log) Head(ctx context.Context) (eventlog.Position, error) {
 	return eventlog.Position(head), err // #nosec G115 -- positions count up from 0
 }
 
+// Seen implements eventlog.Watcher.
+func (l *Log) Seen() eventlog.Position { return eventlog.Position(l.head.Seen()) } // #nosec G115 -- positions count up from 0
+
 // refresh has what was committed until now numbered, and returns the head.
 func (l *Log) refresh(ctx context.Context) (int64, error) {
 	heads, err := l.db.pass(ctx)

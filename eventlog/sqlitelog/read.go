@@ -212,9 +212,12 @@ func (s *scan) maxWindow() int64 {
 
 // begin settles what the loop reads.
 func (s *scan) begin(c *conn) error {
-	head, err := queryHead(c, s.log.number)
-	if err != nil {
-		return err
+	head := s.log.head.Seen()
+	if s.query.To == 0 || s.query.To > event.Position(head) { // #nosec G115 -- positions count up from 0
+		var err error
+		if head, err = queryHead(c, s.log.number); err != nil {
+			return err
+		}
 	}
 	s.to = head
 	if s.query.To > 0 && s.query.To < event.Position(head) { // #nosec G115 -- positions count up from 0

@@ -23,6 +23,9 @@ func (l *Log) Head(ctx context.Context) (eventlog.Position, error) {
 	return eventlog.Position(head), err // #nosec G115 -- positions count up from 0
 }
 
+// Seen implements eventlog.Watcher.
+func (l *Log) Seen() eventlog.Position { return eventlog.Position(l.head.Seen()) } // #nosec G115 -- positions count up from 0
+
 // refresh asks the file for the head.
 func (l *Log) refresh(ctx context.Context) (head int64, err error) {
 	err = l.file.read(ctx, func(c *conn) error {

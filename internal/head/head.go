@@ -63,6 +63,13 @@ func (h *Head) Above(after int64) (bool, <-chan struct{}) {
 	return false, h.changed
 }
 
+// Seen returns the head.
+func (h *Head) Seen() int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.seen
+}
+
 // Wait counts who waits: 1 when it begins to, -1 when it ends.
 func (h *Head) Wait(n int) {
 	h.mu.Lock()

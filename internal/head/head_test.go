@@ -6,6 +6,9 @@ func TestHead(t *testing.T) {
 	var h Head
 	h.Advance(3)
 	h.Advance(2) // it never goes back by itself
+	if seen := h.Seen(); seen != 3 {
+		t.Errorf("3 was seen, not %d", seen)
+	}
 	if above, _ := h.Above(2); !above {
 		t.Error("3 is not above 2")
 	}
