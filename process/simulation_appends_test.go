@@ -85,7 +85,7 @@ func (o *oracle) fenced(w *simWorker, writes []eventlog.Write) {
 
 // entries checks the entries that an append wrote beside the steps, and takes note of them.
 func (o *oracle) entries(writes []eventlog.Write, touched map[string]bool) {
-	removed := map[string][]Taken{} // from queues
+	removed := map[string]map[int]Taken{} // from queues
 	for _, write := range writes {
 		switch x := write.(type) {
 		case eventlog.Put:
@@ -100,7 +100,10 @@ func (o *oracle) entries(writes []eventlog.Write, touched map[string]bool) {
 				touched[parts[1]] = true
 				i, n := o.instance(parts[1]), number(parts[2])
 				if t, there := i.queue[n]; there {
-					removed[parts[1]] = append(removed[parts[1]], t)
+					if removed[parts[1]] == nil {
+						removed[parts[1]] = map[int]Taken{}
+					}
+					removed[parts[1]][n] = t
 				} else {
 					o.fail("G9: %s is removed and was not there", x.Key)
 				}
@@ -108,10 +111,19 @@ func (o *oracle) entries(writes []eventlog.Write, touched map[string]bool) {
 			}
 		}
 	}
-	for key, taken := range removed {
-		for n := range taken {
-			o.dequeued(key, &taken[n])
+	for _, key := range slices.Sorted(maps.Keys(removed)) {
+		for _, n := range slices.Sorted(maps.Keys(removed[key])) {
+			in := removed[key][n]
+			o.dequeued(key, n, &in)
 		}
+	}
+	for key := range touched {
+		i := o.instance(key)
+		full := (i.status == New || i.born == o.appends) && len(i.queue) >= o.s.bounds.Most
+		if full || i.full {
+			i.wasFull = o.appends
+		}
+		i.full = full
 	}
 	for _, write := range writes { // what follows looks at all of the above
 		switch x := write.(type) {
@@ -168,11 +180,16 @@ func (o *oracle) enqueued(key, part string, value []byte) {
 }
 
 // dequeued checks that what leaves a queue was decided (G9).
-func (o *oracle) dequeued(key string, in *Taken) {
+func (o *oracle) dequeued(key string, number int, in *Taken) {
 	i := o.instance(key)
 	switch in.Kind {
 	case EventInput:
-		if !i.taken[in.ID] && !i.stands(in.ID) {
+		switch {
+		case i.taken[in.ID] || i.stands(in.ID):
+		case o.dropped(i, number, in):
+			i.ignored[in.ID] = true
+			o.ignored++
+		default:
 			o.fail("G9: %s left the queue of %s and was not taken", in.describe(), key)
 		}
 	case TimeoutInput:
@@ -239,10 +256,14 @@ func (o *oracle) decided(key string, e *simEvent) {
 		return
 	}
 	bornNow := i.status != New && i.born == o.appends && (i.birth.module != e.module || e.position < i.birth.position)
-	if e.policy != Ignore || i.status != New && !bornNow {
+	if (e.policy != Ignore || i.status != New && !bornNow) && !o.crowded(i, e) {
 		o.fail("G9: %s at %d of %s was passed, and %s neither took it nor ignored it (%v)", e.name, e.position, e.module, key, i.status)
 	}
 	i.ignored[e.id] = true
+	if once := fmt.Sprint(e.id, consumer.Partition(key, len(o.owners))); !o.passedBy[once] {
+		o.passedBy[once] = true
+		o.ignored++
+	}
 }
 
 // beside compares the entries beside an instance with what its steps decided (G6).

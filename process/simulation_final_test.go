@@ -60,7 +60,6 @@ func (o *oracle) load(key string) *Instance {
 
 // final checks what must hold when everything has come to rest.
 func (o *oracle) final() {
-	ignored := 0
 	for _, m := range simModules {
 		for n := range o.events[m] {
 			e := &o.events[m][n]
@@ -68,12 +67,11 @@ func (o *oracle) final() {
 				o.decided(key, e)
 			}
 			if len(e.keys) == 0 && e.policy != 0 {
-				ignored++
+				o.ignored++
 			}
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(o.instances)) {
-		ignored += len(o.instances[key].ignored)
 		o.finally(key)
 	}
 	counts, err := Ignored(context.Background(), o.s.logs["home"], "sim")
@@ -84,8 +82,8 @@ func (o *oracle) final() {
 	for _, n := range counts {
 		counted += int(n)
 	}
-	if counted != ignored {
-		o.fail("G9: %d inputs were ignored without an instance, and %d were counted", ignored, counted)
+	if counted != o.ignored {
+		o.fail("G9: %d inputs were ignored without an instance, and %d were counted", o.ignored, counted)
 	}
 	for id, sent := range o.sent {
 		receipts := 0
@@ -117,6 +115,9 @@ func (o *oracle) finally(key string) {
 	if i.status != New && len(i.queue) > 0 {
 		o.fail("G9: %s has %d inputs in its queue at the end", key, len(i.queue))
 	}
+	if len(i.kept) > 0 {
+		o.fail("G9: %s still defers %v at the end", key, simKept(i.kept))
+	}
 	if len(i.pending) > 0 || len(i.timers) > 0 {
 		o.fail("%s has %d commands without outcome and %d timeouts at the end", key, len(i.pending), len(i.timers))
 	}
@@ -128,7 +129,7 @@ func (o *oracle) finally(key string) {
 	var seen []string
 	for n := range i.steps {
 		rec := &i.steps[n]
-		if rec.Ignored != "" {
+		if rec.Ignored != "" || rec.Deferred {
 			plain.note(rec)
 			continue
 		}
@@ -138,7 +139,12 @@ func (o *oracle) finally(key string) {
 			o.fail("%s: %v", key, err)
 			return
 		}
-		again, _, err := o.home.def.step(o.world, plain, &in, rec.Birth, handlings)
+		var again *Record
+		if rec.Resumed {
+			again, _, err = o.home.def.resume(o.world, plain, &in, handlings)
+		} else {
+			again, _, err = o.home.def.step(o.world, plain, &in, rec.Birth, handlings)
+		}
 		if err != nil || toJSON(again) != toJSON(rec) {
 			o.fail("%s decided %s, and decides %s again (%v)", key, toJSON(rec), toJSON(again), err)
 			return

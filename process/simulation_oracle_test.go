@@ -29,6 +29,8 @@ type oracle struct {
 	cursors   map[string][]eventlog.Position // by module and partition
 	instances map[string]*simInstance
 	sent      map[event.ID]*simSent
+	ignored   int             // inputs that were ignored where there was no instance
+	passedBy  map[string]bool // those of them that were not deferred before: an event counts once for a partition
 	appends   int
 	steps     int
 }
@@ -43,6 +45,7 @@ type simEvent struct {
 	policy   Policy
 	starts   bool
 	at       time.Time
+	known    int // how many appends there were when it came
 }
 
 // simInstance is what the oracle knows of an instance.
@@ -62,6 +65,10 @@ type simInstance struct {
 	effected int // number of the last command that took effect
 	pending  map[int]event.ID
 	queue    map[int]Taken
+	place    int     // its phase
+	kept     []Taken // deferred until another phase
+	full     bool    // as many wait for the instance as may
+	wasFull  int     // the last append before which that was so
 }
 
 // simSent is a command that was decided and committed.
@@ -75,7 +82,7 @@ type simSent struct {
 
 func newOracle(s *simulation) *oracle {
 	o := &oracle{s: s, members: map[event.ID]bool{}, owners: make([]event.ID, s.cfg.Partitions), events: map[string][]simEvent{}, seen: map[string]eventlog.Position{},
-		byID: map[event.ID]*simEvent{}, cursors: map[string][]eventlog.Position{}, instances: map[string]*simInstance{}, sent: map[event.ID]*simSent{}}
+		byID: map[event.ID]*simEvent{}, cursors: map[string][]eventlog.Position{}, instances: map[string]*simInstance{}, sent: map[event.ID]*simSent{}, passedBy: map[string]bool{}}
 	for _, m := range simModules {
 		o.cursors[m] = make([]eventlog.Position, s.cfg.Partitions)
 	}
@@ -152,7 +159,7 @@ func (o *oracle) scan(module string) (emitted int) {
 		}
 		keys, policy, starts := simKeys(facts[0])
 		keys = slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return key == "" })
-		e := simEvent{module: module, position: rec.Position, id: rec.ID, name: rec.Type, keys: keys, policy: policy, starts: starts, at: rec.Recorded}
+		e := simEvent{module: module, position: rec.Position, id: rec.ID, name: rec.Type, keys: keys, policy: policy, starts: starts, at: rec.Recorded, known: o.appends}
 		o.events[module] = append(o.events[module], e)
 		o.byID[rec.ID] = &e
 		switch fact := facts[0].(type) {

@@ -68,6 +68,7 @@ type (
 		Seen          []string
 		Opened, Asked bool
 		Paid, Refused int
+		Place         int            // its phase
 		Counts        map[string]int // changed in place, which is a mistake that the engine stands
 	}
 )
@@ -90,7 +91,7 @@ func (s simState) see(format string, args ...any) simState {
 
 // simDefinition uses much of what a definition can say. Trouble is asked in every step and may fail it. What becomes of
 // new policies, phases and effects is simulated by adding them here, and to what the oracle expects of them.
-func simDefinition(trouble func(instance string) error) Definition {
+func simDefinition(trouble func(instance string) error, bounds Deferral) Definition {
 	key := func(id string) string { return id }
 	ask := func(do *Step) {
 		if err := trouble(do.Instance()); err != nil {
@@ -100,7 +101,7 @@ func simDefinition(trouble func(instance string) error) Definition {
 			do.Fail(err)
 		}
 	}
-	return Define("sim",
+	return Define("sim", slices.Concat(simPhased(), []Part[simState]{
 		On[simState, simOpened]{
 			Starts: true,
 			Locate: Key(func(e simOpened) string { return key(e.ID) }),
@@ -162,8 +163,13 @@ func simDefinition(trouble func(instance string) error) Definition {
 			},
 		},
 		OnTimeout[simState, simDue]{
-			Name:   "due",
-			Evolve: func(s simState, in Input[simDue]) simState { return s.see("due %d", in.Event.N) },
+			Name: "due",
+			Evolve: func(s simState, in Input[simDue]) simState {
+				if in.Event.N%5 == 0 {
+					s.Place = (s.Place + 1) % 3
+				}
+				return s.see("due %d", in.Event.N)
+			},
 			React: func(s simState, in Input[simDue], do *Step) {
 				do.Emit(simEnded{do.Instance(), len(s.Seen)})
 				do.Cancel(simTick{"a"})
@@ -190,6 +196,7 @@ func simDefinition(trouble func(instance string) error) Definition {
 			},
 		},
 		OnRejected[simState, simReserve]{
+			Defer: In(simLate),
 			Evolve: func(s simState, in Input[Rejected[simReserve]]) simState {
 				s.Refused++
 				return s.see("-reserve %d %s", in.Event.Command.N, in.Event.Rejection.Code)
@@ -210,7 +217,7 @@ func simDefinition(trouble func(instance string) error) Definition {
 				do.Emit(simEnded{do.Instance(), -1})
 			}
 		}),
-	).Otherwise(Ignore)
+	})...).Otherwise(Ignore).Deferring(bounds)
 }
 
 func simOnNoted(s simState, in Input[simNoted], do *Step) {
@@ -258,6 +265,10 @@ func simKeys(fact any) (keys []string, policy Policy, starts bool) {
 		return []string{e.ID}, Ignore, false
 	case simEnded:
 		return []string{e.ID}, Ignore, false
+	case simMoved:
+		return []string{e.ID}, Ignore, false
+	case simGated:
+		return []string{e.ID}, Defer, false
 	default:
 		return nil, 0, false
 	}
@@ -273,9 +284,9 @@ func simTypes() map[string]*event.Registry {
 		return r
 	}
 	return map[string]*event.Registry{
-		"home":  registry(event.NewRegistry(event.Named[simOpened]("opened"), event.Named[simEnded]("ended"))),
+		"home":  registry(event.NewRegistry(event.Named[simOpened]("opened"), event.Named[simEnded]("ended"), event.Named[simMoved]("moved"))),
 		"left":  registry(event.NewRegistry(event.Named[simAsked]("asked"), event.Named[simNoted]("noted"), event.Named[simReserved]("reserved"))),
-		"right": registry(event.NewRegistry(event.Named[simPaid]("paid"), event.Named[simSpread]("spread"), event.Named[simShipped]("shipped"))),
+		"right": registry(event.NewRegistry(event.Named[simPaid]("paid"), event.Named[simSpread]("spread"), event.Named[simShipped]("shipped"), event.Named[simGated]("gated"))),
 	}
 }
 
@@ -284,7 +295,7 @@ func (s *simulation) fact() (module string, fact any) {
 	n := s.numbered
 	s.numbered++
 	id := s.key()
-	switch s.rng.IntN(10) {
+	switch s.rng.IntN(13) {
 	case 0:
 		return "home", simOpened{id, n}
 	case 1:
@@ -296,6 +307,10 @@ func (s *simulation) fact() (module string, fact any) {
 		return "left", simNoted{id, n}
 	case 5, 6, 7:
 		return "right", simPaid{id, n}
+	case 8, 9:
+		return "right", simGated{id, n}
+	case 10:
+		return "home", simMoved{id, n}
 	default:
 		ids := []string{id}
 		for range s.rng.IntN(4) {

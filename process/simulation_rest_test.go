@@ -55,7 +55,9 @@ func (s *simulation) settle() {
 			if err != nil {
 				s.oracle.fail("entries: %v", err)
 			}
-			sooner(h.RetryAt)
+			if h.Queued > 0 || h.Condition != Waiting {
+				sooner(h.RetryAt)
+			}
 		}
 		if next.IsZero() {
 			return

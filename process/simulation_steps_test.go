@@ -24,10 +24,16 @@ func (o *oracle) step(key string, s *Taking) {
 	case r.Emitted != len(s.Emitted):
 		o.fail("G6: %s: %d emitted, the record says %d", what, len(s.Emitted), r.Emitted)
 	}
-	switch in.Kind {
-	case EventInput:
+	before := i.phase()
+	if r.Birth != nil {
+		i.status, i.born, i.birth = Running, o.appends, o.byID[in.ID]
+	}
+	o.fate(i, r, what)
+	switch {
+	case r.Resumed: // it was taken when it was deferred
+	case in.Kind == EventInput:
 		o.takeEvent(key, i, in)
-	case TimeoutInput:
+	case in.Kind == TimeoutInput:
 		t, set := i.timers[in.Name]
 		switch {
 		case !set || t.ID != in.ID:
@@ -39,11 +45,8 @@ func (o *oracle) step(key string, s *Taking) {
 	default:
 		o.takeOutcome(i, in, what)
 	}
-	if r.Ignored == "" {
+	if r.Ignored == "" && !r.Resumed {
 		o.timersFirst(i, in, what)
-	}
-	if r.Birth != nil {
-		i.status, i.born, i.birth = Running, o.appends, o.byID[in.ID]
 	}
 	for _, name := range r.Cancelled {
 		delete(i.timers, name)
@@ -69,6 +72,7 @@ func (o *oracle) step(key string, s *Taking) {
 		i.status = Completed
 		clear(i.timers)
 	}
+	o.phased(i, r, before, what)
 	i.steps = append(i.steps, *r)
 }
 
@@ -87,8 +91,17 @@ func (t *Taken) told() string {
 // told says in a line what was taken and decided.
 func (r *Record) told() string {
 	what := r.Input.told()
+	if r.Resumed {
+		what += ", which was deferred"
+	}
 	if r.Ignored != "" {
 		return what + ", ignored: " + r.Ignored
+	}
+	if r.Deferred {
+		return what + ", deferred"
+	}
+	if r.Phase != "" {
+		what += ", is " + string(r.Phase)
 	}
 	if r.Birth != nil {
 		what += ", is born"

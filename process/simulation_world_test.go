@@ -28,6 +28,7 @@ type simulation struct {
 	types     map[string]*event.Registry
 	receivers map[string]*command.Bus
 	cfg       Config
+	bounds    Deferral
 	read      atOnce
 	workers   []*simWorker // those that live
 	made      int          // workers made so far
@@ -64,7 +65,8 @@ func newSimulation(o simOptions) *simulation {
 	s.receivers = simReceivers(s.logs, s.types, now)
 	s.many = 1 + s.rng.IntN(6)
 	s.read = atOnce{events: 1 + s.rng.IntN(8), timers: 1 + s.rng.IntN(4)}
-	s.cfg = Config{Definition: simDefinition(s.fails), Home: "home", Commands: simCommands{s}, Partitions: 1 + s.rng.IntN(4), Batch: 1 + s.rng.IntN(12), Cache: []int{2, 8, 100}[s.rng.IntN(3)],
+	s.bounds = s.simBounds()
+	s.cfg = Config{Definition: simDefinition(s.fails, s.bounds), Home: "home", Commands: simCommands{s}, Partitions: 1 + s.rng.IntN(4), Batch: 1 + s.rng.IntN(12), Cache: []int{2, 8, 100}[s.rng.IntN(3)],
 		Retry: Retry{Attempts: 3, Backoff: consumer.Backoff{First: time.Second, Most: 4 * time.Second, Random: func(n int64) int64 { return n / 2 }}},
 		Lease: consumer.LeaseOptions{TTL: simTTL, Now: now}, Now: now, Logger: slog.New(slog.DiscardHandler)}
 	if s.rng.IntN(3) == 0 {

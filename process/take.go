@@ -324,6 +324,10 @@ func (t *term) noInstance(key string, in *Taken, policy Policy) error {
 		}
 		return t.enqueue(h, in)
 	default:
+		if full { // when there is room again, it is not to be deferred after all
+			h.mark(in)
+			t.batch.hold(h)
+		}
 		t.countIgnored(t.mine.partition(key), rule+in.Type, in)
 		return nil
 	}
@@ -347,7 +351,7 @@ func (t *term) step(inst *Instance, in *Taken, birth *Birth, handlings []handlin
 func (t *term) taken(inst *Instance, in *Taken, rec *Record, s *Step, had []string) error {
 	t.batch.stats.Inputs++
 	t.batch.step(inst, Taking{Record: *rec, Emitted: s.emitted, Home: in.Kind == EventInput && in.Module == t.cfg.Home && in.Log == t.home.Log.ID()})
-	if in.Kind == TimeoutInput {
+	if in.Kind == TimeoutInput && !rec.Resumed { // what is set under the name of one that was deferred is another one
 		t.batch.stats.Timeouts++
 		t.batch.deleteTimeout(t.timers.process, inst.Key, in.Name)
 	}
