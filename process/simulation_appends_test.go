@@ -167,7 +167,7 @@ func (o *oracle) enqueued(key, part string, value []byte) {
 		o.fail("G8: %s stands in the queue of %s, and was decided before", in.describe(), key)
 	case in.Kind == EventInput && o.byID[in.ID] != nil && o.byID[in.ID].policy == Defer && i.status == New:
 		i.deferred[in.ID] = true
-	case in.Kind == AcceptedInput || in.Kind == RejectedInput:
+	case in.isOutcome():
 		sent := o.sent[in.Command]
 		if sent == nil || sent.recorded || sent.queued {
 			o.fail("G7: %s stands in the queue of %s, and was recorded before", in.describe(), key)
@@ -222,15 +222,13 @@ func (o *oracle) settled(key string, n int) {
 		o.fail("G7: command %d of %s is no longer pending, and wasn't", n, key)
 		return
 	}
-	if sent.Type == "reserve" && !sent.queued && !sent.recorded {
+	is, err := o.became(sent)
+	if err != nil {
+		o.fail("G7: command %d of %s is no longer pending: %v", n, key, err)
+	}
+	if (sent.Type == "reserve" || is == command.Failed || is == command.Expired) && !sent.queued && !sent.recorded {
 		o.fail("G7: command %d of %s is no longer pending, and its outcome was not recorded", n, key)
 	}
-	for _, err := range command.Receipts(context.Background(), o.s.logs[sent.Module], sent.ID) {
-		if err == nil {
-			return
-		}
-	}
-	o.fail("G7: command %d of %s is no longer pending, and has no receipt", n, key)
 }
 
 // passed checks that everything that a cursor moves past was decided (G9).

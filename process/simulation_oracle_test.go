@@ -29,8 +29,9 @@ type oracle struct {
 	cursors   map[string][]eventlog.Position // by module and partition
 	instances map[string]*simInstance
 	sent      map[event.ID]*simSent
-	ignored   int             // inputs that were ignored where there was no instance
-	passedBy  map[string]bool // those of them that were not deferred before: an event counts once for a partition
+	tries     map[event.ID]int // attempts without an answer, by command
+	ignored   int              // inputs that were ignored where there was no instance
+	passedBy  map[string]bool  // those of them that were not deferred before: an event counts once for a partition
 	appends   int
 	steps     int
 }
@@ -82,7 +83,7 @@ type simSent struct {
 
 func newOracle(s *simulation) *oracle {
 	o := &oracle{s: s, members: map[event.ID]bool{}, owners: make([]event.ID, s.cfg.Partitions), events: map[string][]simEvent{}, seen: map[string]eventlog.Position{},
-		byID: map[event.ID]*simEvent{}, cursors: map[string][]eventlog.Position{}, instances: map[string]*simInstance{}, sent: map[event.ID]*simSent{}, passedBy: map[string]bool{}}
+		byID: map[event.ID]*simEvent{}, cursors: map[string][]eventlog.Position{}, instances: map[string]*simInstance{}, sent: map[event.ID]*simSent{}, passedBy: map[string]bool{}, tries: map[event.ID]int{}}
 	for _, m := range simModules {
 		o.cursors[m] = make([]eventlog.Position, s.cfg.Partitions)
 	}
@@ -189,6 +190,7 @@ func (o *oracle) effect(rec event.Recorded, same func(simReserve) bool) {
 	if sent.effects++; sent.effects > 1 {
 		o.fail("G7: %s %d of %s took effect twice", sent.Type, sent.Number, sent.instance)
 	}
+	o.inTime(rec, sent)
 	i := o.instance(sent.instance)
 	if sent.Number <= i.effected {
 		o.fail("G7: %s %d of %s took effect behind %d", sent.Type, sent.Number, sent.instance, i.effected)
@@ -202,7 +204,7 @@ func (o *oracle) dispatched(module string, e command.Envelope) {
 	switch {
 	case sent == nil:
 		o.fail("G6: %s %s leaves, and no step that was committed sent it", e.Type, e.Data)
-	case sent.Module != module || sent.Type != e.Type || string(sent.Data) != string(e.Data):
+	case sent.Module != module || sent.Type != e.Type || string(sent.Data) != string(e.Data) || !sent.Before.Equal(e.Before):
 		o.fail("G7: %s %d of %s was %s and leaves as %s", sent.Type, sent.Number, sent.instance, sent.Data, e.Data)
 	}
 }

@@ -57,7 +57,7 @@ func simPhased() []Part[simState] {
 			React: func(_ simState, in Input[simGated], do *Step) {
 				switch in.Event.N % 3 {
 				case 0:
-					do.Send(simShip{ID: do.Instance(), N: in.Event.N})
+					simSend(do, simShip{ID: do.Instance(), N: in.Event.N})
 				case 1:
 					do.After(time.Second, simWake{in.Event.N})
 				}
@@ -83,7 +83,8 @@ func simFate(in *Taken, phase Phase) Policy {
 		return Ignore
 	case in.Type == "gated" && phase == simLate:
 		return Ignore
-	case (in.Type == "gated" || in.Type == "wake") && phase == simEarly, in.Kind == RejectedInput && phase == simLate:
+	case (in.Type == "gated" || in.Type == "wake") && phase == simEarly, in.Kind == RejectedInput && phase == simLate,
+		in.Kind == FailedInput && in.Type == "ship" && phase == simLate:
 		return Defer
 	default:
 		return Handle

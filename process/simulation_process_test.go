@@ -101,7 +101,7 @@ func simDefinition(trouble func(instance string) error, bounds Deferral) Definit
 			do.Fail(err)
 		}
 	}
-	return Define("sim", slices.Concat(simPhased(), []Part[simState]{
+	return Define("sim", slices.Concat(simPhased(), simFailing(), []Part[simState]{
 		On[simState, simOpened]{
 			Starts: true,
 			Locate: Key(func(e simOpened) string { return key(e.ID) }),
@@ -116,7 +116,7 @@ func simDefinition(trouble func(instance string) error, bounds Deferral) Definit
 			Locate: Key(func(e simAsked) string { return key(e.ID) }),
 			Evolve: func(s simState, in Input[simAsked]) simState { s.Asked = true; return s.see("asked %d", in.Event.N) },
 			React: func(_ simState, in Input[simAsked], do *Step) {
-				do.Send(simReserve{ID: do.Instance(), N: in.Event.N, Refuse: in.Event.N%2 == 0})
+				simSend(do, simReserve{ID: do.Instance(), N: in.Event.N, Refuse: in.Event.N%2 == 0})
 				do.After(2*time.Second, simTick{"b"})
 			},
 		},
@@ -143,7 +143,7 @@ func simDefinition(trouble func(instance string) error, bounds Deferral) Definit
 			Locate:     Keys(func(e simSpread) []string { return e.IDs }),
 			Evolve:     func(s simState, in Input[simSpread]) simState { s.Paid++; return s.see("spread %d", in.Event.N) },
 			React: func(_ simState, in Input[simSpread], do *Step) {
-				do.Send(simShip{ID: do.Instance(), N: in.Event.N})
+				simSend(do, simShip{ID: do.Instance(), N: in.Event.N})
 			},
 		},
 		On[simState, simReserved]{
@@ -157,7 +157,7 @@ func simDefinition(trouble func(instance string) error, bounds Deferral) Definit
 			Evolve:     func(s simState, in Input[simEnded]) simState { return s.see("ended %d", in.Event.N) },
 			React: func(s simState, in Input[simEnded], do *Step) {
 				if s.Paid > 3 && in.Event.N%4 == 0 {
-					do.Send(simShip{ID: do.Instance(), N: in.Event.N})
+					simSend(do, simShip{ID: do.Instance(), N: in.Event.N})
 					do.Complete()
 				}
 			},
@@ -180,7 +180,7 @@ func simDefinition(trouble func(instance string) error, bounds Deferral) Definit
 			Evolve: func(s simState, in Input[simTick]) simState { return s.see("tick %s", in.Event.Key) },
 			React: func(s simState, in Input[simTick], do *Step) {
 				if len(s.Seen) < simMost {
-					do.Send(simReserve{ID: do.Instance(), N: len(s.Seen), Refuse: len(s.Seen)%3 == 0})
+					simSend(do, simReserve{ID: do.Instance(), N: len(s.Seen), Refuse: len(s.Seen)%3 == 0})
 					do.After(2*time.Second, simDue{len(s.Seen)})
 				}
 			},
@@ -210,10 +210,10 @@ func simDefinition(trouble func(instance string) error, bounds Deferral) Definit
 		React(func(s simState, do *Step) {
 			ask(do)
 			if s.Opened && s.Asked && do.Once("both") {
-				do.Send(simShip{ID: do.Instance(), N: -1})
+				simSend(do, simShip{ID: do.Instance(), N: -1})
 			}
 			if s.Paid >= 2 && do.Once("paid") {
-				do.Send(simShip{ID: do.Instance(), N: -2})
+				simSend(do, simShip{ID: do.Instance(), N: -2})
 				do.Emit(simEnded{do.Instance(), -1})
 			}
 		}),
@@ -231,13 +231,13 @@ func simOnNoted(s simState, in Input[simNoted], do *Step) {
 		do.After(time.Second, simTick{"a"})
 		do.After(time.Second, simTick{"b"})
 	case 3:
-		do.Send(simReserve{ID: do.Instance(), N: n, Refuse: n%3 == 0})
+		simSend(do, simReserve{ID: do.Instance(), N: n, Refuse: n%3 == 0})
 	case 4:
 		do.Cancel(simTick{"b"})
 		do.Emit(simEnded{do.Instance(), n})
 	case 5:
-		do.Send(simShip{ID: do.Instance(), N: n})
-		do.Send(simReserve{ID: do.Instance(), N: n})
+		simSend(do, simShip{ID: do.Instance(), N: n})
+		simSend(do, simReserve{ID: do.Instance(), N: n})
 	case 6:
 		do.At(in.Time, simDue{n}) // due at once
 	case 7:
@@ -368,6 +368,7 @@ func (c simCommands) Encode(_ string, cmd any) (target, name string, data []byte
 }
 
 func (c simCommands) Fail(ctx context.Context, module string, e command.Envelope, reason string) (command.Outcome, error) {
+	c.oracle.givenUp(&e)
 	return c.receivers[module].Fail(ctx, e, reason)
 }
 

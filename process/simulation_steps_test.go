@@ -1,12 +1,9 @@
 package process
 
 import (
-	"context"
 	"fmt"
 	"slices"
 	"time"
-
-	"github.com/ensue-io/ensue/command"
 )
 
 // step checks a step that was committed, and takes note of it.
@@ -64,6 +61,9 @@ func (o *oracle) step(key string, s *Taking) {
 		i.sent++
 		if o.sent[sent.ID] != nil || sent.Number != i.sent {
 			o.fail("G7: %s: command %d has id or number of another", what, sent.Number)
+		}
+		if want := simDeadline(&sent, in.Time); !sent.Before.Equal(want) {
+			o.fail("G6: %s: command %d has the deadline %s, want %s", what, sent.Number, sent.Before, want)
 		}
 		o.sent[sent.ID] = &simSent{Sent: sent, instance: key}
 		i.pending[sent.Number] = sent.ID
@@ -157,12 +157,7 @@ func (o *oracle) takeOutcome(i *simInstance, in *Taken, what string) {
 		o.fail("G7: %s: the outcome was taken before", what)
 	}
 	sent.recorded, sent.queued = true, false
-	for r, err := range command.Receipts(context.Background(), o.s.logs[sent.Module], sent.ID) {
-		if err == nil && (r.Status == command.Accepted) == (in.Kind == AcceptedInput) {
-			return
-		}
-	}
-	o.fail("G7: %s: there is no receipt that says so", what)
+	o.outcomeIs(in, sent, what)
 }
 
 // timersFirst checks that what is due by the instant of an input has fired before it (G11).

@@ -267,10 +267,12 @@ func (s *simulation) deliver() string {
 		first := p.first && p.attempts == 0
 		switch chance {
 		case 0: // it never arrived
+			s.oracle.unanswered(&p)
 			w.t.dispatch.answered(context.Background(), p, command.Outcome{}, errSim)
 			return what + " lost"
 		case 1: // it arrives later
 			s.strays = append(s.strays, simStray{p.sent.Module, p.sent.envelope(), first})
+			s.oracle.unanswered(&p)
 			w.t.dispatch.answered(context.Background(), p, command.Outcome{}, errSim)
 			return what + " delayed"
 		}
@@ -280,6 +282,7 @@ func (s *simulation) deliver() string {
 			s.oracle.fail("dispatch of %s: %v", p.sent.Type, err)
 			return what + " failed"
 		case chance == 2:
+			s.oracle.unanswered(&p)
 			w.t.dispatch.answered(context.Background(), p, command.Outcome{}, errSim)
 			return what + " handled, and the answer is lost"
 		case chance == 3: // it arrives twice

@@ -67,7 +67,7 @@ func newSimulation(o simOptions) *simulation {
 	s.read = atOnce{events: 1 + s.rng.IntN(8), timers: 1 + s.rng.IntN(4)}
 	s.bounds = s.simBounds()
 	s.cfg = Config{Definition: simDefinition(s.fails, s.bounds), Home: "home", Commands: simCommands{s}, Partitions: 1 + s.rng.IntN(4), Batch: 1 + s.rng.IntN(12), Cache: []int{2, 8, 100}[s.rng.IntN(3)],
-		Retry: Retry{Attempts: 3, Backoff: consumer.Backoff{First: time.Second, Most: 4 * time.Second, Random: func(n int64) int64 { return n / 2 }}},
+		Retry: Retry{Attempts: 3, Dispatch: []int{0, 2, 4}[s.rng.IntN(3)], Backoff: consumer.Backoff{First: time.Second, Most: 4 * time.Second, Random: func(n int64) int64 { return n / 2 }}},
 		Lease: consumer.LeaseOptions{TTL: simTTL, Now: now}, Now: now, Logger: slog.New(slog.DiscardHandler)}
 	if s.rng.IntN(3) == 0 {
 		s.cfg.Store = Documents{}
