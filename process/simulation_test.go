@@ -90,7 +90,7 @@ func simulateSeed(t *testing.T, seed uint64) *simulation {
 	t.Helper()
 	s := newSimulation(simOptions{seed: seed, actions: simLength})
 	if err := s.run(); err != nil {
-		t.Errorf("ENSUE_SEED=%d: after %d actions: %v\n%s", seed, s.did, err, s.last(simShown()))
+		t.Errorf("ENSUE_SEED=%d: after %d actions: %v\n%s", seed, s.did, err, s.last(40))
 		if testing.Short() {
 			t.FailNow()
 		}
@@ -157,11 +157,4 @@ func (s *simulation) shorter(err error) (best *simulation) {
 func simGuarantee(err error) string {
 	name, _, _ := strings.Cut(err.Error(), ":")
 	return name
-}
-
-func simShown() int {
-	if n, err := strconv.Atoi(os.Getenv("ENSUE_SHOW")); err == nil {
-		return n
-	}
-	return 40
 }

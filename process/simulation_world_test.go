@@ -160,7 +160,7 @@ var simActions = []simAction{
 	{"lose cursors", 2, true, (*simulation).loseCursors},
 	{"failing step", 3, true, (*simulation).spoilStep},
 	{"leave", 1, true, (*simulation).leave},
-	// An operator's resume, skip, replace and cancel, an export and import, and a deadline come here.
+	// An operator's hold, resume, skip, replace and cancel, and an export and import, come here.
 }
 
 // happen appends events to some module.
