@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -161,5 +162,108 @@ func TestG8_WhatWasOneTooManyIsNotDeferredLater(t *testing.T) {
 	w.run()
 	if s, _ := w.state("42"); !slices.Equal(s.Inputs, []string{"placed"}) {
 		t.Errorf("it took %q; both payments were ignored before", s.Inputs)
+	}
+}
+
+// What an instance ignored before it was born is not applied later, also when cursors are lost before its birth, and what
+// starts it comes first then: the clock of its module is behind.
+func TestG8_WhatWasIgnoredBeforeBirthStaysSoWhenCursorsAreLostBetween(t *testing.T) {
+	for name, c := range map[string]struct {
+		first []any // comes with the note
+		fails bool  // the birth, at first
+		want  []string
+	}{
+		"born at once":          {want: []string{"placed"}},
+		"born when tried again": {fails: true, want: []string{"placed"}},
+		"something waits":       {first: []any{Paid{"42", 1}}, want: []string{"placed", "paid 1"}},
+		"both":                  {first: []any{Paid{"42", 1}}, fails: true, want: []string{"placed", "paid 1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			eachStore(t, func(t *testing.T, store process.Store) {
+				w := newWorld(t)
+				w.config.Store = store
+				w.logs["sales"] = memlog.Options{Now: func() time.Time { return time.Now().Add(-time.Minute) }}.New()
+				fails := c.fails
+				w.config.Definition = orderProcess(func(_ string, input any) {
+					if _, is := input.(OrderPlaced); is && fails {
+						fails = false
+						panic(errors.New("for once"))
+					}
+				})
+				w.record("payments", append([]any{Noted{"42"}}, c.first...)...)
+				w.run()
+				w.loseCursors()
+				w.record("sales", OrderPlaced{"42", 1})
+				w.run()
+				if s, _ := w.state("42"); !slices.Equal(s.Inputs, c.want) {
+					t.Errorf("it took %q, want %q", s.Inputs, c.want)
+				}
+				if n := must(process.Ignored(t.Context(), w.logs["sales"], "order"))["no instance: noted"]; n != 1 {
+					t.Errorf("the note was counted %d times", n)
+				}
+			})
+		})
+	}
+}
+
+// What was ignored without an instance does not queue behind what is held later for the same key, when cursors are lost.
+func TestG8_WhatWasIgnoredBeforeAHoldDoesNotQueueBehindIt(t *testing.T) {
+	w := newWorld(t)
+	w.config.Definition = process.Define("order",
+		process.On[OrderRun, OrderPlaced]{Starts: true, Locate: process.Key(func(e OrderPlaced) string { return e.ID })},
+		process.On[OrderRun, OrderClosed]{NoInstance: process.Ignore, Locate: process.Key(func(e OrderClosed) string { return e.ID }),
+			Evolve: func(s OrderRun, _ process.Input[OrderClosed]) OrderRun { s.Notes++; return s }},
+		process.On[OrderRun, Paid]{NoInstance: process.Hold, Locate: process.Key(func(e Paid) string { return e.ID }), Evolve: sawPaid()},
+	).Otherwise(process.Ignore)
+	w.record("sales", OrderClosed{"42", "early"})
+	w.run()
+	w.record("payments", Paid{"42", 1})
+	w.run()
+	w.loseCursors()
+	w.run()
+	if h := w.holding("42"); h == nil || h.Condition != process.Held || h.Queued != 1 {
+		t.Errorf("the hold is %+v, want one of the payment alone", h)
+	}
+}
+
+// An event that concerns several is ignored by each in a batch of its own. When it was given to all of them none takes it
+// later; when a crash came before, those that it had not been given to still get it.
+func TestG8_G9_AnEventIsPassedWhenAllHadIt(t *testing.T) {
+	for _, crashes := range []bool{false, true} {
+		w := newWorld(t)
+		w.config.Batch, w.config.Partitions = 1, 1
+		w.logs["sales"] = memlog.Options{Now: func() time.Time { return time.Now().Add(-time.Minute) }}.New()
+		w.config.Definition = process.Define("order",
+			process.On[OrderRun, OrderPlaced]{Starts: true, Locate: process.Key(func(e OrderPlaced) string { return e.ID })},
+			process.On[OrderRun, Noted]{NoInstance: process.Ignore, Locate: process.Keys(func(e Noted) []string { return strings.Split(e.ID, " ") }),
+				Evolve: func(s OrderRun, _ process.Input[Noted]) OrderRun { s.Notes++; return s }},
+		).Otherwise(process.Ignore)
+		w.record("payments", Noted{"a b"})
+		if crashes {
+			refused := make(chan struct{}, 1000)
+			w.log = func(m string, l eventlog.Log) eventlog.Log {
+				return wrapped{l, func(ctx context.Context, writes ...eventlog.Write) (eventlog.Appended, error) {
+					if m == "sales" && hasKind(writes, eventlog.Cursor) { // with this one, all had it
+						refused <- struct{}{}
+						return eventlog.Appended{}, errCrash
+					}
+					return l.Append(ctx, writes...)
+				}}
+			}
+			w.with(w.engine(), func(context.Context) { <-refused })
+			w.log = nil
+		} else {
+			w.run()
+			w.loseCursors()
+		}
+		w.record("sales", OrderPlaced{"b", 1})
+		w.run()
+		want := 0
+		if crashes {
+			want = 1
+		}
+		if s, _ := w.state("b"); s.Notes != want {
+			t.Errorf("a crash: %v; it was noted %d times, want %d", crashes, s.Notes, want)
+		}
 	}
 }

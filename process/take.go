@@ -134,6 +134,10 @@ func (t *term) takeEvent(ctx context.Context, s *source, it *item) (whole bool, 
 			continue // read again since another partition's cursor is behind: it counts for nothing
 		}
 		s.dirty[p] = true
+		if h := t.holds[key]; h != nil && h.Condition != Waiting && it.Position <= s.known[p] {
+			t.batch.stats.Duplicates++ // it was decided before, maybe ignored: it does not queue behind what is held since
+			continue
+		}
 		if err := t.giveCounted(ctx, key, it); err != nil {
 			return false, err
 		}
@@ -301,12 +305,12 @@ func (t *term) passed(key string, in *Taken) (marks []Mark) {
 }
 
 // noInstance follows the declared policy for an input that finds no instance.
-func (t *term) noInstance(key string, in *Taken, policy Policy) error {
+func (t *term) noInstance(key string, in *Taken, declared Policy) error {
 	h, deferred := t.holds[key], 0
 	if h != nil {
 		deferred = h.Queued
 	}
-	policy, rule, why := t.cfg.Definition.untaken(policy, deferred, thisKey)
+	policy, rule, why := t.cfg.Definition.untaken(declared, deferred, thisKey)
 	switch policy {
 	case Hold:
 		if h == nil {
@@ -324,7 +328,7 @@ func (t *term) noInstance(key string, in *Taken, policy Policy) error {
 		}
 		return t.enqueue(h, in)
 	default:
-		if full { // when there is room again, it is not to be deferred after all
+		if declared == Defer { // one too many: when there is room again, it is not to be deferred after all
 			h.mark(in)
 			t.batch.hold(h)
 		}
