@@ -41,7 +41,7 @@ func (b *batch) reset() {
 }
 
 func (b *batch) empty() bool {
-	return b.inputs == 0 && b.settled == 0 && len(b.writes) == 0 && len(b.holds) == 0 && len(b.released) == 0 && len(b.timeouts) == 0 && len(b.claims) == 0
+	return b.inputs == 0 && b.settled == 0 && len(b.writes) == 0 && len(b.holds) == 0 && len(b.released) == 0 && len(b.timeouts) == 0 && len(b.ignored) == 0 && len(b.claims) == 0
 }
 
 // decided tells whether anything became of the inputs: those that were handled before are read again and pass.

@@ -60,6 +60,12 @@ func (r *router) settling(inst *Instance) (in *Taken, facts []handling, p Policy
 	return nil, nil, 0, "", nil
 }
 
+// unsettled tells whether the phase of a deferred input has come.
+func (r *router) unsettled(inst *Instance) bool {
+	in, _, _, _, err := r.settling(inst)
+	return in != nil || err != nil
+}
+
 // ignoring returns the record that ignores a deferred input.
 func ignoring(in *Taken, rule string) *Record {
 	return &Record{Input: *in, Resumed: true, Ignored: rule, Cancelled: []string{deferredName(in)}}
@@ -111,10 +117,7 @@ func (t *term) postpone(inst *Instance, in *Taken) error {
 // unsettled has deferred inputs taken up before anything else of the instance, when a step has brought a phase for one:
 // a step each, as those that are tried again.
 func (t *term) unsettled(inst *Instance) error {
-	if len(inst.Deferred) == 0 || t.holds[inst.Key] != nil {
-		return nil
-	}
-	if in, _, _, _, err := t.router.settling(inst); in == nil && err == nil {
+	if t.holds[inst.Key] != nil || !t.router.unsettled(inst) {
 		return nil
 	}
 	h := t.newHold(inst.Key, Retrying)

@@ -10,9 +10,10 @@ import (
 
 // ignoredCount counts the inputs that a rule ignored because there was no instance.
 type ignoredCount struct {
-	Count int64  `json:"count"`
-	Marks []Mark `json:"marks"` // what was counted, so that it isn't counted again when cursors are lost
-	dirty bool
+	Count  int64  `json:"count"`
+	Marks  []Mark `json:"marks"`            // what was counted, so that it isn't counted again when cursors are lost
+	Passed []Mark `json:"passed,omitempty"` // the same, of what was then given to all that it concerns: the partition is behind it
+	dirty  bool
 }
 
 const ignoredPrefix = "ignored"
@@ -76,6 +77,9 @@ func (t *term) countIgnored(partition int, rule string, in *Taken) {
 		c = &ignoredCount{}
 		t.ignored[k] = c
 	}
+	if t.giving != nil && t.giving.ID == in.ID {
+		t.giving.ignored = append(t.giving.ignored, k)
+	}
 	i := Instance{Marks: c.Marks}
 	if i.Duplicate(in) {
 		t.batch.stats.Duplicates++
@@ -86,4 +90,30 @@ func (t *term) countIgnored(partition int, rule string, in *Taken) {
 	c.Count++
 	t.batch.stats.Ignored++
 	t.batch.ignored[k] = c
+}
+
+// ignoredPassed takes note that an event was given to all that it concerns, where some of them were not born: none of these
+// takes it when it is born later, also when cursors are lost (G8).
+func (t *term) ignoredPassed(it *item) {
+	m := Mark{Module: it.Module, Log: it.Log, Position: it.Position}
+	for _, k := range it.ignored {
+		c := t.ignored[k]
+		i := Instance{Marks: c.Passed}
+		if i.Duplicate(&it.Taken) {
+			continue // it is read again
+		}
+		i.mark(m)
+		c.Passed = i.Marks
+		t.batch.ignored[k] = c
+	}
+	it.ignored = nil
+}
+
+// ignoredUpTo returns how far each partition has come in a source, as far as its counts tell.
+func (t *term) ignoredUpTo(m Module) []eventlog.Position {
+	upTo := make([]eventlog.Position, t.cfg.Partitions)
+	for k, c := range t.ignored {
+		upTo[k.partition] = max(upTo[k.partition], position(c.Passed, &Taken{Module: m.Name, Log: m.Log.ID()}))
+	}
+	return upTo
 }

@@ -293,7 +293,7 @@ func (t *term) takeQueued(h *Holding, inst *Instance, item *queued) (staying, *T
 		if err := t.takeFired(inst, &fired); err != nil {
 			return gone, &fired, err
 		}
-		if t.batch.inputs++; t.single > 0 {
+		if t.batch.inputs++; t.single > 0 || t.router.unsettled(inst) { // what was deferred comes before what queues
 			return untilNext, nil, nil
 		}
 	}

@@ -68,6 +68,7 @@ type (
 		Seen          []string
 		Opened, Asked bool
 		Paid, Refused int
+		Place         int            // its phase
 		Counts        map[string]int // changed in place, which is a mistake that the engine stands
 	}
 )
@@ -90,7 +91,7 @@ func (s simState) see(format string, args ...any) simState {
 
 // simDefinition uses much of what a definition can say. Trouble is asked in every step and may fail it. What becomes of
 // new policies, phases and effects is simulated by adding them here, and to what the oracle expects of them.
-func simDefinition(trouble func(instance string) error) Definition {
+func simDefinition(trouble func(instance string) error, bounds Deferral) Definition {
 	key := func(id string) string { return id }
 	ask := func(do *Step) {
 		if err := trouble(do.Instance()); err != nil {
@@ -100,7 +101,7 @@ func simDefinition(trouble func(instance string) error) Definition {
 			do.Fail(err)
 		}
 	}
-	return Define("sim",
+	return Define("sim", slices.Concat(simPhased(), simFailing(), []Part[simState]{
 		On[simState, simOpened]{
 			Starts: true,
 			Locate: Key(func(e simOpened) string { return key(e.ID) }),
@@ -115,7 +116,7 @@ func simDefinition(trouble func(instance string) error) Definition {
 			Locate: Key(func(e simAsked) string { return key(e.ID) }),
 			Evolve: func(s simState, in Input[simAsked]) simState { s.Asked = true; return s.see("asked %d", in.Event.N) },
 			React: func(_ simState, in Input[simAsked], do *Step) {
-				do.Send(simReserve{ID: do.Instance(), N: in.Event.N, Refuse: in.Event.N%2 == 0})
+				simSend(do, simReserve{ID: do.Instance(), N: in.Event.N, Refuse: in.Event.N%2 == 0})
 				do.After(2*time.Second, simTick{"b"})
 			},
 		},
@@ -142,7 +143,7 @@ func simDefinition(trouble func(instance string) error) Definition {
 			Locate:     Keys(func(e simSpread) []string { return e.IDs }),
 			Evolve:     func(s simState, in Input[simSpread]) simState { s.Paid++; return s.see("spread %d", in.Event.N) },
 			React: func(_ simState, in Input[simSpread], do *Step) {
-				do.Send(simShip{ID: do.Instance(), N: in.Event.N})
+				simSend(do, simShip{ID: do.Instance(), N: in.Event.N})
 			},
 		},
 		On[simState, simReserved]{
@@ -156,14 +157,19 @@ func simDefinition(trouble func(instance string) error) Definition {
 			Evolve:     func(s simState, in Input[simEnded]) simState { return s.see("ended %d", in.Event.N) },
 			React: func(s simState, in Input[simEnded], do *Step) {
 				if s.Paid > 3 && in.Event.N%4 == 0 {
-					do.Send(simShip{ID: do.Instance(), N: in.Event.N})
+					simSend(do, simShip{ID: do.Instance(), N: in.Event.N})
 					do.Complete()
 				}
 			},
 		},
 		OnTimeout[simState, simDue]{
-			Name:   "due",
-			Evolve: func(s simState, in Input[simDue]) simState { return s.see("due %d", in.Event.N) },
+			Name: "due",
+			Evolve: func(s simState, in Input[simDue]) simState {
+				if in.Event.N%5 == 0 {
+					s.Place = (s.Place + 1) % 3
+				}
+				return s.see("due %d", in.Event.N)
+			},
 			React: func(s simState, in Input[simDue], do *Step) {
 				do.Emit(simEnded{do.Instance(), len(s.Seen)})
 				do.Cancel(simTick{"a"})
@@ -174,7 +180,7 @@ func simDefinition(trouble func(instance string) error) Definition {
 			Evolve: func(s simState, in Input[simTick]) simState { return s.see("tick %s", in.Event.Key) },
 			React: func(s simState, in Input[simTick], do *Step) {
 				if len(s.Seen) < simMost {
-					do.Send(simReserve{ID: do.Instance(), N: len(s.Seen), Refuse: len(s.Seen)%3 == 0})
+					simSend(do, simReserve{ID: do.Instance(), N: len(s.Seen), Refuse: len(s.Seen)%3 == 0})
 					do.After(2*time.Second, simDue{len(s.Seen)})
 				}
 			},
@@ -190,6 +196,7 @@ func simDefinition(trouble func(instance string) error) Definition {
 			},
 		},
 		OnRejected[simState, simReserve]{
+			Defer: In(simLate),
 			Evolve: func(s simState, in Input[Rejected[simReserve]]) simState {
 				s.Refused++
 				return s.see("-reserve %d %s", in.Event.Command.N, in.Event.Rejection.Code)
@@ -203,14 +210,14 @@ func simDefinition(trouble func(instance string) error) Definition {
 		React(func(s simState, do *Step) {
 			ask(do)
 			if s.Opened && s.Asked && do.Once("both") {
-				do.Send(simShip{ID: do.Instance(), N: -1})
+				simSend(do, simShip{ID: do.Instance(), N: -1})
 			}
 			if s.Paid >= 2 && do.Once("paid") {
-				do.Send(simShip{ID: do.Instance(), N: -2})
+				simSend(do, simShip{ID: do.Instance(), N: -2})
 				do.Emit(simEnded{do.Instance(), -1})
 			}
 		}),
-	).Otherwise(Ignore)
+	})...).Otherwise(Ignore).Deferring(bounds)
 }
 
 func simOnNoted(s simState, in Input[simNoted], do *Step) {
@@ -224,13 +231,13 @@ func simOnNoted(s simState, in Input[simNoted], do *Step) {
 		do.After(time.Second, simTick{"a"})
 		do.After(time.Second, simTick{"b"})
 	case 3:
-		do.Send(simReserve{ID: do.Instance(), N: n, Refuse: n%3 == 0})
+		simSend(do, simReserve{ID: do.Instance(), N: n, Refuse: n%3 == 0})
 	case 4:
 		do.Cancel(simTick{"b"})
 		do.Emit(simEnded{do.Instance(), n})
 	case 5:
-		do.Send(simShip{ID: do.Instance(), N: n})
-		do.Send(simReserve{ID: do.Instance(), N: n})
+		simSend(do, simShip{ID: do.Instance(), N: n})
+		simSend(do, simReserve{ID: do.Instance(), N: n})
 	case 6:
 		do.At(in.Time, simDue{n}) // due at once
 	case 7:
@@ -258,6 +265,10 @@ func simKeys(fact any) (keys []string, policy Policy, starts bool) {
 		return []string{e.ID}, Ignore, false
 	case simEnded:
 		return []string{e.ID}, Ignore, false
+	case simMoved:
+		return []string{e.ID}, Ignore, false
+	case simGated:
+		return []string{e.ID}, Defer, false
 	default:
 		return nil, 0, false
 	}
@@ -273,9 +284,9 @@ func simTypes() map[string]*event.Registry {
 		return r
 	}
 	return map[string]*event.Registry{
-		"home":  registry(event.NewRegistry(event.Named[simOpened]("opened"), event.Named[simEnded]("ended"))),
+		"home":  registry(event.NewRegistry(event.Named[simOpened]("opened"), event.Named[simEnded]("ended"), event.Named[simMoved]("moved"))),
 		"left":  registry(event.NewRegistry(event.Named[simAsked]("asked"), event.Named[simNoted]("noted"), event.Named[simReserved]("reserved"))),
-		"right": registry(event.NewRegistry(event.Named[simPaid]("paid"), event.Named[simSpread]("spread"), event.Named[simShipped]("shipped"))),
+		"right": registry(event.NewRegistry(event.Named[simPaid]("paid"), event.Named[simSpread]("spread"), event.Named[simShipped]("shipped"), event.Named[simGated]("gated"))),
 	}
 }
 
@@ -284,7 +295,7 @@ func (s *simulation) fact() (module string, fact any) {
 	n := s.numbered
 	s.numbered++
 	id := s.key()
-	switch s.rng.IntN(10) {
+	switch s.rng.IntN(13) {
 	case 0:
 		return "home", simOpened{id, n}
 	case 1:
@@ -296,6 +307,10 @@ func (s *simulation) fact() (module string, fact any) {
 		return "left", simNoted{id, n}
 	case 5, 6, 7:
 		return "right", simPaid{id, n}
+	case 8, 9:
+		return "right", simGated{id, n}
+	case 10:
+		return "home", simMoved{id, n}
 	default:
 		ids := []string{id}
 		for range s.rng.IntN(4) {
@@ -353,6 +368,7 @@ func (c simCommands) Encode(_ string, cmd any) (target, name string, data []byte
 }
 
 func (c simCommands) Fail(ctx context.Context, module string, e command.Envelope, reason string) (command.Outcome, error) {
+	c.oracle.givenUp(&e)
 	return c.receivers[module].Fail(ctx, e, reason)
 }
 

@@ -32,8 +32,9 @@ type source struct {
 	blocked error     // why it cannot be read on
 	time    time.Time // the greatest event time taken from it
 	taken   eventlog.Position
-	last    event.ID // the event at taken
-	dirty   []bool   // partitions whose cursor must be written
+	last    event.ID            // the event at taken
+	dirty   []bool              // partitions whose cursor must be written
+	known   []eventlog.Position // by partition: so far it had come before this term, also where its cursor was lost
 }
 
 func cursorKey(process, module string, partition int) string {
@@ -100,6 +101,7 @@ type item struct {
 	claims    []ClaimedKey // that it names
 	given     int          // so many of the keys have been given it
 	claimed   int          // and of the claimed ones
+	ignored   []ignoredKey // the counts in which it is
 	others    bool         // it concerns partitions of other workers alone
 	err       error        // it cannot be decoded or located
 }
@@ -283,9 +285,10 @@ func (s *source) pop() {
 	s.buffer = s.buffer[1:]
 }
 
-// routed returns the position up to which the partition's inputs from this source have been given to instances.
+// routed returns the position up to which the partition's inputs from this source have been given to instances, in this
+// term or before.
 func (s *source) routed(partition int) eventlog.Position {
-	return max(s.taken, s.cursors[partition].Position)
+	return max(s.taken, s.cursors[partition].Position, s.known[partition])
 }
 
 // handled tells whether the partition had handled the position before this term.

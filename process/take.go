@@ -134,6 +134,10 @@ func (t *term) takeEvent(ctx context.Context, s *source, it *item) (whole bool, 
 			continue // read again since another partition's cursor is behind: it counts for nothing
 		}
 		s.dirty[p] = true
+		if h := t.holds[key]; h != nil && h.Condition != Waiting && it.Position <= s.known[p] {
+			t.batch.stats.Duplicates++ // it was decided before, maybe ignored: it does not queue behind what is held since
+			continue
+		}
 		if err := t.giveCounted(ctx, key, it); err != nil {
 			return false, err
 		}
@@ -301,12 +305,12 @@ func (t *term) passed(key string, in *Taken) (marks []Mark) {
 }
 
 // noInstance follows the declared policy for an input that finds no instance.
-func (t *term) noInstance(key string, in *Taken, policy Policy) error {
+func (t *term) noInstance(key string, in *Taken, declared Policy) error {
 	h, deferred := t.holds[key], 0
 	if h != nil {
 		deferred = h.Queued
 	}
-	policy, rule, why := t.cfg.Definition.untaken(policy, deferred, thisKey)
+	policy, rule, why := t.cfg.Definition.untaken(declared, deferred, thisKey)
 	switch policy {
 	case Hold:
 		if h == nil {
@@ -324,6 +328,10 @@ func (t *term) noInstance(key string, in *Taken, policy Policy) error {
 		}
 		return t.enqueue(h, in)
 	default:
+		if declared == Defer { // one too many: when there is room again, it is not to be deferred after all
+			h.mark(in)
+			t.batch.hold(h)
+		}
 		t.countIgnored(t.mine.partition(key), rule+in.Type, in)
 		return nil
 	}
@@ -347,7 +355,7 @@ func (t *term) step(inst *Instance, in *Taken, birth *Birth, handlings []handlin
 func (t *term) taken(inst *Instance, in *Taken, rec *Record, s *Step, had []string) error {
 	t.batch.stats.Inputs++
 	t.batch.step(inst, Taking{Record: *rec, Emitted: s.emitted, Home: in.Kind == EventInput && in.Module == t.cfg.Home && in.Log == t.home.Log.ID()})
-	if in.Kind == TimeoutInput {
+	if in.Kind == TimeoutInput && !rec.Resumed { // what is set under the name of one that was deferred is another one
 		t.batch.stats.Timeouts++
 		t.batch.deleteTimeout(t.timers.process, inst.Key, in.Name)
 	}

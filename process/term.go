@@ -40,6 +40,7 @@ type term struct {
 	ignored  map[ignoredKey]*ignoredCount
 	claims   claims
 	batch    batch
+	giving   *item // the event that is given to those whom it concerns
 
 	unanswered map[string][]unanswered // by the replay clock: commands whose outcomes their instances wait for
 
@@ -94,7 +95,7 @@ func (t *term) restore(ctx context.Context) error {
 		}
 		s := &source{module: module, mine: t.mine, order: order, types: t.names[module.Name], pages: make(chan page, 2), page: t.read.events,
 			written: module.Name == t.cfg.Home || slices.Contains(t.cfg.Written, module.Name),
-			cursors: make([]consumer.Cursor, t.cfg.Partitions), dirty: make([]bool, t.cfg.Partitions)}
+			cursors: make([]consumer.Cursor, t.cfg.Partitions), dirty: make([]bool, t.cfg.Partitions), known: t.ignoredUpTo(module)}
 		if err := s.load(ctx, name, t.home.Log); err != nil {
 			return err
 		}
@@ -295,9 +296,11 @@ func (t *term) takeInTime(ctx context.Context) error {
 			t.batch.clock = at
 		}
 		it, _ := s.next()
+		t.giving = it
 		if whole, err := t.takeEvent(ctx, s, it); err != nil || !whole {
 			return err
 		}
+		t.ignoredPassed(it)
 		s.pop()
 		t.batch.passed++
 	}

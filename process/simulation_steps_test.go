@@ -1,0 +1,170 @@
+package process
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// step checks a step that was committed, and takes note of it.
+func (o *oracle) step(key string, s *Taking) {
+	o.steps++
+	i, r := o.instance(key), &s.Record
+	in := &r.Input
+	o.s.log("      %s takes %s", key, r.told())
+	what := fmt.Sprintf("%s: %s", key, in.describe())
+	switch {
+	case i.status == Completed && r.Ignored != "completed":
+		o.fail("G10: %s, and it had completed", what)
+	case i.status != New && r.Birth != nil, i.status == New && r.Birth == nil:
+		o.fail("G10: %s: %v, birth %v", what, i.status, r.Birth)
+	case r.Emitted != len(s.Emitted):
+		o.fail("G6: %s: %d emitted, the record says %d", what, len(s.Emitted), r.Emitted)
+	}
+	before := i.phase()
+	if r.Birth != nil {
+		i.status, i.born, i.birth = Running, o.appends, o.byID[in.ID]
+	}
+	o.fate(i, r, what)
+	switch {
+	case r.Resumed: // it was taken when it was deferred
+	case in.Kind == EventInput:
+		o.takeEvent(key, i, in)
+	case in.Kind == TimeoutInput:
+		t, set := i.timers[in.Name]
+		switch {
+		case !set || t.ID != in.ID:
+			o.fail("G11: %s fired, and it was cancelled, replaced, or fired before", what)
+		case !t.Due.Equal(in.Time) || o.s.clock.Before(t.Due):
+			o.fail("G11: %s fired at %s, due %s", what, o.s.clock, t.Due)
+		}
+		delete(i.timers, in.Name)
+	default:
+		o.takeOutcome(i, in, what)
+	}
+	if r.Ignored == "" && !r.Resumed {
+		o.timersFirst(i, in, what)
+	}
+	for _, name := range r.Cancelled {
+		delete(i.timers, name)
+	}
+	for _, t := range r.Set {
+		i.timers[t.Name] = t
+	}
+	for _, once := range r.Once {
+		if i.once[once] {
+			o.fail("%s: Once(%q) a second time", what, once)
+		}
+		i.once[once] = true
+	}
+	for _, sent := range r.Sent {
+		i.sent++
+		if o.sent[sent.ID] != nil || sent.Number != i.sent {
+			o.fail("G7: %s: command %d has id or number of another", what, sent.Number)
+		}
+		if want := simDeadline(&sent, in.Time); !sent.Before.Equal(want) {
+			o.fail("G6: %s: command %d has the deadline %s, want %s", what, sent.Number, sent.Before, want)
+		}
+		o.sent[sent.ID] = &simSent{Sent: sent, instance: key}
+		i.pending[sent.Number] = sent.ID
+	}
+	if r.Completed {
+		i.status = Completed
+		clear(i.timers)
+	}
+	o.phased(i, r, before, what)
+	i.steps = append(i.steps, *r)
+}
+
+// told is describe without what differs from run to run.
+func (t *Taken) told() string {
+	switch t.Kind {
+	case EventInput:
+		return fmt.Sprintf("%s %d of %s", t.Type, t.Position, t.Module)
+	case TimeoutInput:
+		return fmt.Sprintf("timeout %s due %v", t.Name, t.Time.Sub(simStart))
+	default:
+		return fmt.Sprintf("%v %s %s", t.Kind, t.Type, t.Data)
+	}
+}
+
+// told says in a line what was taken and decided.
+func (r *Record) told() string {
+	what := r.Input.told()
+	if r.Resumed {
+		what += ", which was deferred"
+	}
+	if r.Ignored != "" {
+		return what + ", ignored: " + r.Ignored
+	}
+	if r.Deferred {
+		return what + ", deferred"
+	}
+	if r.Phase != "" {
+		what += ", is " + string(r.Phase)
+	}
+	if r.Birth != nil {
+		what += ", is born"
+	}
+	for _, c := range r.Cancelled {
+		what += ", cancels " + c
+	}
+	for _, t := range r.Set {
+		what += fmt.Sprintf(", sets %s for %v", t.Name, t.Due.Sub(simStart))
+	}
+	for _, sent := range r.Sent {
+		what += fmt.Sprintf(", sends %s %d", sent.Type, sent.Number)
+	}
+	if r.Emitted > 0 {
+		what += fmt.Sprintf(", emits %d", r.Emitted)
+	}
+	if r.Completed {
+		what += ", completes"
+	}
+	return what
+}
+
+// takeEvent checks that an event is taken once, by whom it concerns, in the order of its log (G8).
+func (o *oracle) takeEvent(key string, i *simInstance, in *Taken) {
+	e := o.byID[in.ID]
+	switch {
+	case e == nil || e.module != in.Module || e.position != in.Position || !slices.Contains(e.keys, key):
+		o.fail("G8: %s took %s, which does not concern it", key, in.describe())
+		return
+	case i.taken[e.id]:
+		o.fail("G8: %s took %s twice", key, in.describe())
+	case i.ignored[e.id]:
+		o.fail("G8: %s took %s, which was passed before it was born", key, in.describe())
+	}
+	i.taken[e.id] = true
+	high := i.high
+	if i.deferred[e.id] {
+		high = i.late
+	}
+	if e.position <= high[e.module] {
+		o.fail("G8: %s took %s behind position %d", key, in.describe(), high[e.module])
+	}
+	high[e.module] = e.position
+}
+
+func (o *oracle) takeOutcome(i *simInstance, in *Taken, what string) {
+	sent := o.sent[in.Command]
+	switch {
+	case sent == nil || o.instances[sent.instance] != i:
+		o.fail("G7: %s: it sent no such command", what)
+		return
+	case sent.recorded:
+		o.fail("G7: %s: the outcome was taken before", what)
+	}
+	sent.recorded, sent.queued = true, false
+	o.outcomeIs(in, sent, what)
+}
+
+// timersFirst checks that what is due by the instant of an input has fired before it (G11).
+func (o *oracle) timersFirst(i *simInstance, in *Taken, what string) {
+	for _, t := range i.timers {
+		if t.Due.Before(in.Time) || in.Kind != TimeoutInput && t.Due.Equal(in.Time) {
+			o.fail("G11: %s was taken before timeout %q due %s", what, t.Name, t.Due.Format(time.RFC3339Nano))
+		}
+	}
+}
