@@ -230,14 +230,17 @@ func (w *writer) send(group []*request) {
 	switch {
 	case err == nil:
 		l.db.stats.commits.Add(1)
+		wanted := never
 		for i, r := range group {
-			l.settled(refused[i])
+			if l.settled(refused[i]); refused[i] == nil {
+				wanted = max(wanted, r.wants())
+			}
 			if errors.Is(refused[i], errKnown) { // who knows them is told when it comes alone
 				refused[i] = errLeave
 			}
 			r.answer(refused[i])
 		}
-		l.db.passes.nudge()
+		l.db.passes.nudge(wanted)
 	case again(err) || sqlState(err) == codeLockTimeout:
 		for _, r := range group {
 			r.answer(errLeave)
@@ -247,6 +250,20 @@ func (w *writer) send(group []*request) {
 			r.answer(l.db.explain("append", err))
 		}
 	}
+}
+
+// wants tells how soon what the request appended wants to be numbered.
+func (r *request) wants() wish {
+	w := never
+	for _, p := range r.parts {
+		for _, system := range p.eSystem {
+			if !system {
+				return soon
+			}
+			w = lately
+		}
+	}
+	return w
 }
 
 // settled counts what became of an append whose transaction committed.
@@ -371,7 +388,7 @@ func (l *Log) alone(ctx context.Context, r *request) error {
 		}
 		if err == nil {
 			l.db.stats.commits.Add(1)
-			l.db.passes.nudge()
+			l.db.passes.nudge(r.wants())
 		}
 		l.settled(err)
 		return l.db.explain("append", err)

@@ -16,28 +16,30 @@ type passes struct {
 	mu      sync.Mutex
 	next    *passing // that begins when the present one has ended, or now
 	running bool
-	rested  time.Time // when a pass may begin for which nobody waits
+	rested  time.Time // when the next may begin, unless somebody waits for it
 	unable  bool      // may not make passes: what others number is all that is seen
 }
 
-// passing is a pass that somebody waits for.
+// passing is a pass that is to be made.
 type passing struct {
+	due     time.Time     // when it begins, unless somebody waits for it
+	sooner  chan struct{} // says that it begins earlier now
 	over    chan struct{}
 	heads   map[int32]int64 // of the open logs behind the pass, by the modules' numbers, if it was awaited
 	err     error
 	awaited bool
-	asked   chan struct{} // closed when it is awaited
 }
 
-// longestRest bounds how long passes rest between two for which nobody waits. They do so for as long as the last one took,
-// so that under load one numbers the events of several commits.
+// longestRest bounds how long passes rest. A pass that was asked for while another was under way begins as long after that
+// one's end as that one took, so that under load one numbers the events of several commits. Events that hardly anybody
+// reads by their position, those of the system, are numbered by the next pass that somebody asks for, or after this time.
 const longestRest = 5 * time.Millisecond
 
 // pass returns when a pass that began after the call has ended, and the heads of the open logs then, by the modules'
 // numbers. Where none can be made, on a standby or without the right to, it returns at once, and no heads.
 func (d *Database) pass(ctx context.Context) (heads map[int32]int64, err error) {
 	d.isStandby(ctx)
-	p := d.passes.ask(true)
+	p := d.passes.ask(awaited)
 	if p == nil {
 		return nil, nil
 	}
@@ -49,21 +51,45 @@ func (d *Database) pass(ctx context.Context) (heads map[int32]int64, err error) 
 	}
 }
 
-// nudge has a pass made, soon, without waiting for it.
-func (s *passes) nudge() { s.ask(false) }
+// wish is how soon a pass is wanted.
+type wish int
 
-func (s *passes) ask(awaited bool) *passing {
+const (
+	never   wish = iota // nothing is to be numbered
+	lately              // within longestRest
+	soon                // as soon as it can be
+	awaited             // now: somebody waits for it
+)
+
+// nudge has a pass made, without waiting for it.
+func (s *passes) nudge(w wish) {
+	if w > never {
+		s.ask(w)
+	}
+}
+
+func (s *passes) ask(w wish) *passing {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.unable || s.db.standby.Load() {
 		return nil
 	}
-	if s.next == nil {
-		s.next = &passing{over: make(chan struct{}), asked: make(chan struct{})}
+	due := time.Now()
+	switch {
+	case w == lately:
+		due = due.Add(longestRest)
+	case w == soon && due.Before(s.rested):
+		due = s.rested
 	}
-	if awaited && !s.next.awaited {
-		s.next.awaited = true
-		close(s.next.asked)
+	if s.next == nil {
+		s.next = &passing{over: make(chan struct{}), sooner: make(chan struct{}, 1), due: due}
+	}
+	if p := s.next; due.Before(p.due) || w == awaited && !p.awaited {
+		p.due, p.awaited = due, p.awaited || w == awaited
+		select {
+		case p.sooner <- struct{}{}:
+		default:
+		}
 	}
 	if !s.running {
 		s.running = true
@@ -84,7 +110,7 @@ func (s *passes) run() {
 		s.mu.Lock()
 		p := s.next
 		if p != nil && !p.awaited && s.db.ending.Err() == nil {
-			if rest := time.Until(s.rested); rest > 0 {
+			if rest := time.Until(p.due); rest > 0 {
 				s.mu.Unlock()
 				s.rest(p, rest)
 				continue
@@ -100,7 +126,12 @@ func (s *passes) run() {
 		p.heads, p.err = s.db.makePass(s.db.ending, p.awaited)
 		ended := time.Now()
 		s.mu.Lock()
-		s.rested = ended.Add(min(ended.Sub(began), longestRest))
+		if s.rested = (time.Time{}); s.next != nil {
+			s.rested = ended.Add(min(ended.Sub(began), longestRest))
+			if s.next.due.Before(s.rested) {
+				s.next.due = s.rested
+			}
+		}
 		s.mu.Unlock()
 		if s.db.cannotPass(p.err) {
 			s.mu.Lock()
@@ -113,13 +144,13 @@ func (s *passes) run() {
 	}
 }
 
-// rest lets some time pass, unless somebody begins to wait for the next pass.
+// rest lets some time pass, unless the next pass is wanted earlier.
 func (s *passes) rest(next *passing, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-	case <-next.asked:
+	case <-next.sooner:
 	case <-s.db.ending.Done():
 	}
 }

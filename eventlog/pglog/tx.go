@@ -37,7 +37,7 @@ func (l *Log) InTx(ctx context.Context, do func(ctx context.Context, tx *sql.Tx)
 		}
 		return l.db.explain("commit", lost(err))
 	}
-	l.db.passes.nudge()
+	l.db.passes.nudge(soon)
 	return nil
 }
 

@@ -77,9 +77,10 @@ func (l *Log) Wait(ctx context.Context, after eventlog.Position) error {
 		case above:
 			return nil
 		case !asked: // somebody else may have appended since anybody looked
-			l.db.watch.start(l.db)
-			if _, err := l.refresh(ctx); err != nil {
-				return err
+			if l.db.watch.start(l.db) {
+				if _, err := l.refresh(ctx); err != nil {
+					return err
+				}
 			}
 			continue
 		}
@@ -100,21 +101,22 @@ type watch struct {
 	listening bool
 }
 
-// start begins to look, unless that is being done.
-func (w *watch) start(d *Database) {
+// start begins to look, and says so, unless that is being done.
+func (w *watch) start(d *Database) (begun bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if d.ending.Err() != nil {
-		return
+		return false
 	}
 	if !w.running {
-		w.running = true
+		w.running, begun = true, true
 		d.work.Go(func() { w.run(d) })
 	}
 	if !w.listening && !d.options.NoListen && !d.standby.Load() {
 		w.listening = true
 		d.work.Go(func() { d.listen(d.ending) })
 	}
+	return begun
 }
 
 // shortestPoll is how soon after something was found the next look comes; without success the pauses double.
