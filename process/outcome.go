@@ -20,7 +20,7 @@ func (t *term) takeOutcomes(ctx context.Context) error {
 		t.batch.early = len(early)
 		t.dispatch.giveBack(early)
 	}()
-	for _, o := range t.dispatch.outcomes(limit) {
+	for _, o := range t.dispatch.outcomes(limit - t.batch.settled) {
 		in, handled := t.outcome(o)
 		h := t.holds[o.instance]
 		aside := h != nil && h.Condition != Waiting

@@ -196,6 +196,9 @@ func (w *worker) newTerm(d *consumer.Division) *term {
 	owned := w.member.Owned()
 	t := &term{Engine: w.Engine, mine: newMine(owned, w.cfg.Partitions), member: w.member, lease: w.member.Lease(), looked: time.Now(),
 		division: d, settled: w.member.Settled(d), wake: make(chan struct{}, 1)}
+	t.aside, t.waits = t.running.Go, func() {}
+	t.home = w.home
+	t.home.Log = writtenLog{w.home.Log, t}
 	w.count(func(s *Stats) { s.Owned = len(owned) })
 	if shared := len(d.Members) > 1; shared || w.shared {
 		w.cfg.Logger.Info("partitions are shared", "owned", len(owned), "of", w.cfg.Partitions, "workers", len(d.Members), "worker", t.lease.Holder().Worker)
@@ -234,12 +237,14 @@ func (t *term) run(ctx context.Context) error {
 		return err
 	}
 	t.start(running)
-	return t.loop(running)
+	err := t.loop(running)
+	_ = t.written() // what failed is done again by the next term
+	return err
 }
 
 // lagging returns the writes of the cursors that lag, if everything that was taken is committed.
 func (t *term) lagging() (writes []eventlog.Write) {
-	if !t.whole {
+	if !t.whole || t.writing != nil {
 		return nil
 	}
 	for _, s := range t.sources {
@@ -252,6 +257,9 @@ func (t *term) lagging() (writes []eventlog.Write) {
 func (t *term) look(ctx context.Context) error {
 	if time.Since(t.looked) < t.member.Poll() {
 		return nil
+	}
+	if err := t.written(); err != nil {
+		return t.failed(err)
 	}
 	if err := t.lease.Keep(ctx); err != nil {
 		return err
@@ -289,6 +297,9 @@ func (t *term) finish(ctx context.Context, heads map[string]eventlog.Position) e
 	if t.mine.all {
 		t.batch.reset()
 		if err := t.commit(ctx, true); err != nil {
+			return err
+		}
+		if err := t.written(); err != nil {
 			return err
 		}
 		return errFinished

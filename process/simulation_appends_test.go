@@ -25,7 +25,7 @@ func (o *oracle) appended(w *simWorker, writes []eventlog.Write) {
 	}
 	wanted := 0
 	if w != nil && w.turning {
-		for _, c := range w.t.batch.changes {
+		for _, c := range w.t.writing.changes {
 			touched[c.Instance.Key] = true
 			if p := consumer.Partition(c.Instance.Key, len(o.owners)); o.owners[p] != w.id {
 				o.fail("G12: %s wrote a step of %s, and partition %d is not its own", w.name, c.Instance.Key, p)

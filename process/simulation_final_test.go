@@ -12,8 +12,7 @@ import (
 )
 
 // turned compares an instance in a worker's memory, of those that took a step, with what is read again (G13).
-func (o *oracle) turned(w *simWorker) {
-	changes := w.t.batch.changes
+func (o *oracle) turned(changes []Change) {
 	if len(changes) == 0 || o.appends%8 != 0 {
 		return
 	}

@@ -27,8 +27,9 @@ type simWorker struct {
 	later   []func()                     // of its dispatcher
 	asleep  int                          // it is paused for so many actions
 	fault   simFault                     // of its next append
-	turning bool                         // it takes a turn
+	turning bool                         // it appends what a turn led to
 	did     bool                         // its last turn did something, and there may be more
+	append  func()                       // the append of its last turn, if that is yet to be executed
 	crashed bool
 }
 
@@ -151,16 +152,22 @@ func (s *simulation) turn(w *simWorker) string {
 			return "begins" + s.broken(w, err)
 		}
 		w.t, w.at, w.flights, w.later = t, map[string]eventlog.Position{}, nil, nil
+		t.aside, t.waits = func(do func()) { w.append = do }, func() { s.appends(w) }
 		t.dispatch.after = func(_ time.Duration, do func()) { w.later = append(w.later, do) }
 		for _, src := range t.sources {
 			w.at[src.module.Name] = src.begin()
 		}
 		return fmt.Sprint("begins a term with partitions ", owned)
 	}
-	w.turning = true
 	did, err := w.t.next(ctx)
-	w.turning, w.did = false, did
 	b := &w.t.batch
+	if w.t.writing != nil {
+		b = &w.t.writing.batch
+	}
+	if err == nil && (s.calm || s.rng.IntN(2) == 0) { // else others go on first, and its next turn begins without that
+		err = w.written()
+	}
+	w.did = did
 	what := fmt.Sprintf("takes a turn: %d inputs", b.inputs)
 	if did {
 		what += fmt.Sprintf(" (%+v)", simStats(b.stats))
@@ -168,8 +175,27 @@ func (s *simulation) turn(w *simWorker) string {
 	if err != nil {
 		return what + s.ended(w, err)
 	}
-	s.oracle.turned(w)
+	if w.t.writing == nil {
+		s.oracle.turned(b.changes)
+	}
 	return what
+}
+
+// appends executes the append of a worker's last turn.
+func (s *simulation) appends(w *simWorker) {
+	if do := w.append; do != nil {
+		w.append, w.turning = nil, true
+		do()
+		w.turning = false
+	}
+}
+
+// written waits for that append, as the loop does before it does anything else than take a turn.
+func (w *simWorker) written() error {
+	if err := w.t.written(); err != nil {
+		return w.t.failed(err)
+	}
+	return nil
 }
 
 func simStats(s Stats) string {
@@ -179,6 +205,7 @@ func simStats(s Stats) string {
 // ended ends a worker's term, as worker.term does.
 func (s *simulation) ended(w *simWorker, err error) string {
 	t := w.t
+	_ = t.written() // a term waits for it, whatever it ends with
 	w.t = nil
 	for _, p := range w.flights {
 		s.strays = append(s.strays, simStray{p.sent.Module, p.sent.envelope(), p.first && p.attempts == 0})
@@ -323,7 +350,11 @@ func (s *simulation) later() string {
 
 func (s *simulation) compare() string {
 	return s.running(func(w *simWorker) string {
-		if err := w.t.compare(context.Background()); err != nil {
+		err := w.written()
+		if err == nil {
+			err = w.t.compare(context.Background())
+		}
+		if err != nil {
 			return "looks who else is there" + s.ended(w, err)
 		}
 		return "looks who else is there"
@@ -332,7 +363,11 @@ func (s *simulation) compare() string {
 
 func (s *simulation) renew() string {
 	return s.running(func(w *simWorker) string {
-		if err := w.t.lease.Renew(context.Background()); err != nil {
+		err := w.written()
+		if err == nil {
+			err = w.t.lease.Renew(context.Background())
+		}
+		if err != nil {
 			return "renews its lease" + s.ended(w, err)
 		}
 		return "renews its lease"

@@ -28,7 +28,7 @@ func (t *term) preload(ctx context.Context) error {
 	var missing []string
 	wanted := map[string]bool{}
 	want := func(key string) {
-		if _, known := t.cache.get(key); !known && !wanted[key] && t.holds[key] == nil {
+		if _, known := t.cache.get(key); !known && !wanted[key] && t.holds[key] == nil && (t.writing == nil || !t.writing.changed(key)) {
 			wanted[key] = true
 			missing = append(missing, key)
 		}
@@ -79,6 +79,11 @@ func (t *term) preload(ctx context.Context) error {
 func (t *term) instance(ctx context.Context, key string) (*Instance, error) {
 	if i, ok := t.cache.get(key); ok {
 		return i, nil
+	}
+	if t.writing != nil && t.writing.changed(key) { // it was forgotten, since its step failed
+		if err := t.written(); err != nil {
+			return nil, err
+		}
 	}
 	loaded, err := t.load(ctx, []string{key})
 	if err == nil && len(loaded) != 1 {

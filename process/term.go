@@ -17,6 +17,7 @@ import (
 // beginning, is of these partitions alone, and whatever fails ends it. Inputs are taken in turns; a turn is one transaction.
 type term struct {
 	*Engine
+	home     Home // the engine's, as a turn sees it: with everything that was decided before
 	mine     mine
 	member   *consumer.Member
 	lease    *consumer.Lease              // the membership, under which everything is written
@@ -25,7 +26,7 @@ type term struct {
 	settled  bool                         // the worker had its share then
 	told     map[string]eventlog.Position // the heads up to which it said to have finished
 	toldAt   time.Time
-	whole    bool // nothing was taken that isn't committed
+	whole    bool // nothing was taken that isn't committed, or being written
 	sources  []*source
 	cache    cache
 	timers   timers
@@ -39,13 +40,16 @@ type term struct {
 	dispatch *dispatcher
 	ignored  map[ignoredKey]*ignoredCount
 	claims   claims
-	batch    batch
-	giving   *item // the event that is given to those whom it concerns
+	batch    batch    // that is gathered
+	writing  *writing // the one before it, which is being written
+	giving   *item    // the event that is given to those whom it concerns
 
 	unanswered map[string][]unanswered // by the replay clock: commands whose outcomes their instances wait for
 
 	wake    chan struct{} // something happened that the loop may wait for
 	running sync.WaitGroup
+	aside   func(func()) // does something beside the loop
+	waits   func()       // is told that the loop is about to wait for that
 
 	barrier struct { // by the wall clock, timeouts fire behind everything that was recorded before they were due
 		upTo  time.Time
@@ -180,12 +184,16 @@ var errSplit = errors.New("process: the batch must be split")
 // failed decides how the next term begins, after an error in a turn. Inputs of a batch that failed are taken one by one,
 // so that what cannot be stored is found and held.
 func (t *term) failed(err error) error {
+	b := &t.batch
+	if failed := t.written(); failed != nil { // what came behind it fails with it
+		b, err = &t.writing.batch, failed
+	}
 	var no *refusedError
 	switch {
 	case errors.Is(err, errAgain):
 		return err
 	case errors.Is(err, errSplit), errors.As(err, &no):
-		t.single = max(1, t.batch.inputs)
+		t.single = max(1, b.inputs)
 		return errAgain
 	case t.lease.Lost(err) && !errors.Is(err, consumer.ErrLeaseLost):
 		return fmt.Errorf("%w: %w", consumer.ErrLeaseLost, err)
@@ -205,7 +213,8 @@ func (t *term) limit() int {
 // maxBacklog bounds the commands that wait for their receivers, and with them memory: inputs wait meanwhile.
 const maxBacklog = 4096
 
-// turn takes inputs and commits what they led to. It tells whether it did anything.
+// turn takes inputs and begins to commit what they led to. It tells whether it did anything. While the batch before it is
+// being written, what comes is gathered: so much less is left to do when that is done.
 func (t *term) turn(ctx context.Context) (bool, error) {
 	t.batch.reset()
 	t.batch.stored = func(key string) (*Instance, error) { return t.instance(ctx, key) }
@@ -217,16 +226,7 @@ func (t *term) turn(ctx context.Context) (bool, error) {
 	t.timers.trim()
 	t.cache.turn()
 	t.claims.begin(ctx, t)
-	for _, s := range t.sources {
-		got, blocked, err := s.poll()
-		if err != nil {
-			return false, err
-		}
-		if got {
-			t.setBlocked(s, blocked)
-		}
-	}
-	if err := t.takeOutcomes(ctx); err != nil {
+	if err := t.takeArrived(ctx); err != nil {
 		return false, err
 	}
 	if err := t.takeStuck(ctx); err != nil {
@@ -244,27 +244,91 @@ func (t *term) turn(ctx context.Context) (bool, error) {
 	if err := t.takeClaims(ctx); err != nil {
 		return false, err
 	}
-	if open, _ := t.dispatch.backlog(); open-t.batch.early < maxBacklog {
-		if err := t.preload(ctx); err != nil {
-			return false, err
-		}
-		if err := t.takeInTime(ctx); err != nil {
-			return false, err
-		}
+	if err := t.gather(ctx); err != nil {
+		return false, err
 	}
 	lags := slices.ContainsFunc(t.sources, (*source).lags)
 	if t.batch.empty() && !lags {
-		t.countBatch()                                                               // what was recognised
+		t.countBatch(&t.batch)                                                       // what was recognised
 		return t.timers.exhausted() || t.batch.passed > 0 || t.batch.looked > 0, nil // then there is more to look at
 	}
 	t.setBusy()
+	decided := t.batch.decided()
 	if err := t.commit(ctx, lags); err != nil {
 		return false, err
 	}
-	if t.single > 0 && t.batch.decided() {
-		t.single--
+	if t.single > 0 {
+		if err := t.written(); err != nil {
+			return false, err
+		}
+		if decided {
+			t.single--
+		}
 	}
 	return true, nil
+}
+
+// full tells whether the batch has no room for more.
+func (t *term) full() bool {
+	return t.batch.inputs >= t.limit() || t.batch.settled >= 4*t.limit() || t.batch.looked >= 8*t.cfg.Batch
+}
+
+// gather takes inputs until the batch is full or, if nothing is being written any more, there are none.
+func (t *term) gather(ctx context.Context) error {
+	for woken := false; ; {
+		if open, _ := t.dispatch.backlog(); open-t.batch.early < maxBacklog {
+			if err := t.preload(ctx); err != nil {
+				return err
+			}
+			if err := t.takeInTime(ctx); err != nil {
+				return err
+			}
+		}
+		if t.writing == nil || t.full() {
+			if woken { // maybe for what is not gathered here: the next turn shall come
+				t.nudge()
+			}
+			return nil
+		}
+		more, err := t.ahead()
+		if err != nil {
+			return err
+		}
+		woken = woken || more
+		if err := t.takeArrived(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// ahead waits until the batch before is written or, before that, there may be more to gather.
+func (t *term) ahead() (woken bool, err error) {
+	t.waits()
+	select {
+	case <-t.writing.done:
+		return false, t.written()
+	default:
+	}
+	select {
+	case <-t.writing.done:
+		return false, t.written()
+	case <-t.wake:
+		return true, nil
+	}
+}
+
+// takeArrived takes the pages that the sources have read, and the outcomes of commands.
+func (t *term) takeArrived(ctx context.Context) error {
+	for _, s := range t.sources {
+		got, blocked, err := s.poll()
+		if err != nil {
+			return err
+		}
+		if got {
+			t.setBlocked(s, blocked)
+		}
+	}
+	return t.takeOutcomes(ctx)
 }
 
 // takeInTime takes events and timeouts in the order of their instants: before an input of instant t, every timeout due
