@@ -74,7 +74,7 @@ type ProcessOptions struct {
 	Partitions int           // fixed when it first runs; default 16
 	Batch      int           // inputs in one transaction at most; default 512
 	Workers    int           // commands dispatched at once at most; default 128
-	Cache      int           // instances kept in memory at most, roughly; default 100,000
+	Cache      int           // so many instances, of those used last, are kept in memory, and at most twice as many; default 100,000
 	Retry      process.Retry // of steps and commands that fail; process.OnError in the definition comes before it
 }
 

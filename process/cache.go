@@ -1,15 +1,15 @@
 package process
 
 // cache keeps instances in memory during a term, also that a key has none. What was not used during a while is
-// forgotten: two generations, of which the older goes when the younger is full. Nothing used in the running turn or the
-// one before it is ever forgotten.
+// forgotten: two generations of so many, of which the older goes when the younger is full. Nothing used in the running
+// turn or the one before it is ever forgotten.
 type cache struct {
 	most       int
 	young, old map[string]*Instance
 }
 
 func newCache(most int) cache {
-	return cache{most: max(most/2, 1), young: map[string]*Instance{}, old: map[string]*Instance{}}
+	return cache{most: max(most, 1), young: map[string]*Instance{}, old: map[string]*Instance{}}
 }
 
 // turn is called between turns.

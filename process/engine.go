@@ -60,7 +60,7 @@ type Config struct {
 	Partitions int      // fixed when the process first runs; default 16
 	Batch      int      // inputs in one transaction at most; default 512
 	Workers    int      // commands dispatched at once at most; default 128
-	Cache      int      // instances kept in memory at most, roughly; default 100,000
+	Cache      int      // so many instances, of those used last, are kept in memory, and at most twice as many; default 100,000
 	Retry      Retry
 	Lease      consumer.LeaseOptions // of this worker; Worker is its identity among those that share the process
 	Now        func() time.Time      // default time.Now

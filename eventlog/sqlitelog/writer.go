@@ -25,7 +25,7 @@ type writer struct {
 	state       *state
 	dataVersion int64 // changes when another connection commits
 	carry       []*request
-	careful     int   // turns in which nothing is assumed
+	careful     int   // turns in which nothing is assumed, and each request can be undone alone
 	dead        error // after it, nothing is written any more
 
 	mu     sync.Mutex
@@ -270,7 +270,7 @@ func (g *group) more() bool { return len(g.answers) < maxGroup && g.bytes < maxG
 // execute applies one request. It returns false when the transaction is gone and with it the turn.
 func (g *group) execute(r *request) bool {
 	g.bytes += r.bytes
-	saved := g.wrote // the first that writes needs no savepoint: what it wrote can be undone as a whole
+	saved := g.wrote && g.careful > 0 // the first that writes needs no savepoint: what it wrote can be undone as a whole
 	if saved {
 		if _, err := g.c.exec(`SAVEPOINT request`); err != nil {
 			return g.abandon(r, err)
@@ -290,6 +290,11 @@ func (g *group) execute(r *request) bool {
 		}
 		g.answers = append(g.answers, answer{r, nil})
 		return true
+	}
+	if !endsTransaction(err) && !saved && g.wrote && g.state.undo.wrote {
+		g.answers = append(g.answers, answer{r: r})
+		g.again()
+		return false
 	}
 	if endsTransaction(err) || !g.takeBack(saved) {
 		return g.abandon(r, err)
@@ -330,11 +335,13 @@ func (g *group) takeBack(saved bool) bool {
 	return true
 }
 
-// carefulTurns is in how many turns nothing is assumed after something was assumed wrongly: who tries to make streams that
-// are there may go on with it.
+// carefulTurns is how many turns are careful after one whose transaction was given up: who tries to make streams that are
+// there, or writes what is refused, may go on with it. In others a stream that is to be new is taken for new, and requests
+// have no savepoints, each of which costs as much as a row or two.
 const carefulTurns = 64
 
-// again gives the transaction up since something was assumed wrongly, to execute all of it anew.
+// again gives the transaction up, since something was assumed wrongly or a request failed that can't be undone alone, to
+// execute all of it anew.
 func (g *group) again() {
 	g.rollback()
 	g.careful = carefulTurns

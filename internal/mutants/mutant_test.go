@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -94,6 +96,24 @@ func TestPartsAreAllTogether(t *testing.T) {
 	for _, part := range []string{"", "0/3", "4/3", "1"} {
 		if _, err := partOf(all, part); err == nil {
 			t.Errorf("%q is taken for a part", part)
+		}
+	}
+}
+
+// Whoever changes the text that a mutant replaces changes the mutant, and not weeks later.
+func TestEveryMutantApplies(t *testing.T) {
+	mutants, err := readMutants("testdata/mutants")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range mutants {
+		text, err := os.ReadFile(filepath.Join("..", "..", m.file))
+		if err != nil {
+			t.Errorf("%s: %v", m.name, err)
+			continue
+		}
+		if _, err := m.apply(string(text)); err != nil {
+			t.Errorf("%s: %v", m.name, err)
 		}
 	}
 }
