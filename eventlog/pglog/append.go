@@ -82,6 +82,7 @@ type part struct {
 	wEvents, wLinks            []int32
 
 	eID                      []pgtype.UUID
+	eGiven                   []bool // the id is the caller's, and may be in the log already
 	eWrite, eNth             []int32
 	eType                    []string
 	eSystem                  []bool
@@ -116,11 +117,11 @@ type deletion struct {
 const appendText = `SELECT codes, numbers, actuals, firsts, lasts, revisions FROM ${schema}.append($1::int, $2::int, $3::bool, $4::int,
 	$5::text[], $6::int[],
 	$7::int[], $8::int[], $9::int[], $10::bigint[], $11::int[], $12::int[],
-	$13::uuid[], $14::int[], $15::int[], $16::text[], $17::bool[], $18::int[], $19::timestamptz[], $20::uuid[], $21::uuid[], $22::text[], $23::text[], $24::bytea[],
-	$25::int[], $26::text[], $27::text[],
-	$28::int[], $29::bigint[], $30::int[],
-	$31::int[], $32::int[], $33::smallint[], $34::text[], $35::timestamptz[], $36::bytea[], $37::bigint[], $38::bool,
-	$39::int[], $40::int[], $41::smallint[], $42::text[], $43::bigint[], $44::bool)`
+	$13::uuid[], $14::bool[], $15::int[], $16::int[], $17::text[], $18::bool[], $19::int[], $20::timestamptz[], $21::uuid[], $22::uuid[], $23::text[], $24::text[], $25::bytea[],
+	$26::int[], $27::text[], $28::text[],
+	$29::int[], $30::bigint[], $31::int[],
+	$32::int[], $33::int[], $34::smallint[], $35::text[], $36::timestamptz[], $37::bytea[], $38::bigint[],
+	$39::int[], $40::int[], $41::smallint[], $42::text[], $43::bigint[])`
 
 // args returns the parameters of the call.
 func (p *part) args(module int32, wait time.Duration, hurried bool) []any {
@@ -131,37 +132,33 @@ func (p *part) args(module int32, wait time.Duration, hurried bool) []any {
 		due             []pgtype.Timestamptz
 		value           [][]byte
 		expected        []int64
-		checked         bool
 	}
 	for i := range p.puts {
 		w := &p.puts[i]
 		put.request, put.number = append(put.request, w.request), append(put.number, w.number)
 		put.kind, put.key = append(put.kind, int16(w.Entry.Kind)), append(put.key, w.Entry.Key)
 		put.due, put.value, put.expected = append(put.due, moment(w.Entry.Due)), append(put.value, bytes(w.Entry.Value)), append(put.expected, int64(w.Expect))
-		put.checked = put.checked || w.Expect != eventlog.AnyRevision
 	}
 	var del struct {
 		request, number []int32
 		kind            []int16
 		key             []string
 		expected        []int64
-		checked         bool
 	}
 	for i := range p.deletes {
 		w := &p.deletes[i]
 		del.request, del.number = append(del.request, w.request), append(del.number, w.number)
 		del.kind, del.key, del.expected = append(del.kind, int16(w.Kind)), append(del.key, w.Key), append(del.expected, int64(w.Expect))
-		del.checked = del.checked || w.Expect != eventlog.AnyRevision
 	}
 	return []any{
 		module, int32(wait.Milliseconds()), hurried, p.requests, some(p.names), some(p.sRequest), // #nosec G115 -- a short while
 		some(p.wRequest), some(p.wNumber), some(p.wStream), some(p.wExpect), some(p.wEvents), some(p.wLinks),
-		some(p.eID), some(p.eWrite), some(p.eNth), some(p.eType), some(p.eSystem), some(p.eSchema), some(p.eOccurred),
+		some(p.eID), some(p.eGiven), some(p.eWrite), some(p.eNth), some(p.eType), some(p.eSystem), some(p.eSchema), some(p.eOccurred),
 		some(p.eCorrelation), some(p.eCausation), some(p.eHeaders), some(p.eTags), some(p.eData),
 		some(p.tEvent), some(p.tKey), some(p.tValue),
 		some(p.lStream), some(p.lPosition), some(p.lSame),
-		some(put.request), some(put.number), some(put.kind), some(put.key), some(put.due), some(put.value), some(put.expected), put.checked,
-		some(del.request), some(del.number), some(del.kind), some(del.key), some(del.expected), del.checked,
+		some(put.request), some(put.number), some(put.kind), some(put.key), some(put.due), some(put.value), some(put.expected),
+		some(del.request), some(del.number), some(del.kind), some(del.key), some(del.expected),
 	}
 }
 
@@ -296,7 +293,8 @@ func merged(parts []*part) *part {
 		m.wRequest = shifted(m.wRequest, p.wRequest, m.requests)
 		m.wNumber, m.wStream = append(m.wNumber, p.wNumber...), shifted(m.wStream, p.wStream, streams)
 		m.wExpect, m.wEvents, m.wLinks = append(m.wExpect, p.wExpect...), append(m.wEvents, p.wEvents...), append(m.wLinks, p.wLinks...)
-		m.eID, m.eWrite, m.eNth = append(m.eID, p.eID...), shifted(m.eWrite, p.eWrite, writes), append(m.eNth, p.eNth...)
+		m.eID, m.eGiven = append(m.eID, p.eID...), append(m.eGiven, p.eGiven...)
+		m.eWrite, m.eNth = shifted(m.eWrite, p.eWrite, writes), append(m.eNth, p.eNth...)
 		m.eType, m.eSystem, m.eSchema = append(m.eType, p.eType...), append(m.eSystem, p.eSystem...), append(m.eSchema, p.eSchema...)
 		m.eOccurred, m.eCorrelation, m.eCausation = append(m.eOccurred, p.eOccurred...), append(m.eCorrelation, p.eCorrelation...), append(m.eCausation, p.eCausation...)
 		m.eHeaders, m.eTags, m.eData = append(m.eHeaders, p.eHeaders...), append(m.eTags, p.eTags...), append(m.eData, p.eData...)
@@ -361,14 +359,14 @@ func (e *encoding) toStream(number int32, w eventlog.ToStream) error {
 	e.write(number, w.Stream, w.Expect, len(w.Events), 0)
 	for i := range w.Events {
 		x := &w.Events[i]
-		id := x.ID
-		if id.IsZero() {
+		id, given := x.ID, !x.ID.IsZero()
+		if !given {
 			id = event.NewID()
 		} else if e.ids[id] {
 			return &eventlog.IDError{ID: id, Stream: w.Stream, Reason: "it stands twice in one append"}
 		}
 		e.ids[id] = true
-		p.eID = append(p.eID, uuid(id))
+		p.eID, p.eGiven = append(p.eID, uuid(id)), append(p.eGiven, given)
 		p.eWrite, p.eNth = append(p.eWrite, len32(p.wNumber)), append(p.eNth, int32(i+1)) // #nosec G115 -- bounded by eventlog.MaxAppend
 		p.eType, p.eSystem = append(p.eType, x.Type), append(p.eSystem, x.IsSystem())
 		p.eSchema = append(p.eSchema, int32(max(x.Schema, 1))) // #nosec G115 -- bounded by eventlog.Check

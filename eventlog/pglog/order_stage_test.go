@@ -72,8 +72,7 @@ func newStage(j judge, address string, change edit) *stage {
 
 // points are put into the functions: where a text stands, what is put in its place.
 var points = [][2]string{
-	{"  PERFORM pg_current_xact_id();\n", "  PERFORM pg_current_xact_id();\n  PERFORM ${schema}.point('id');\n"},
-	{"RETURN nextval('${schema}.insertions');", "RETURN ${schema}.drawn(nextval('${schema}.insertions'));"},
+	{"THEN nextval('${schema}.insertions') END", "THEN ${schema}.drawn(nextval('${schema}.insertions')) END"},
 	{"\n  -- Statements from here on see all that the last pass wrote.\n", "\n  PERFORM ${schema}.point('locked');\n"},
 	{"\n  -- One statement, one snapshot.\n", "\n  PERFORM ${schema}.point('looked');\n"},
 	{"\n  IF current_setting('synchronous_commit') = 'off' THEN", "\n  PERFORM ${schema}.point('seen');\n  IF current_setting('synchronous_commit') = 'off' THEN"},

@@ -100,14 +100,13 @@ CREATE TABLE ${schema}.entries (
 ) WITH (fillfactor = 80);
 CREATE INDEX entries_due ON ${schema}.entries (module, kind, due, key) WHERE due IS NOT NULL;
 
--- next_insertion draws the number of an event. The transaction has its id before, so that the id of whoever drew a number
--- is lower than any that is handed out after somebody saw a higher number. Never parallel, never cached.
+-- next_insertion draws the number of an event. The transaction has its id before (CASE looks at its condition first), so that
+-- the id of whoever drew a number is lower than any that is handed out after somebody saw a higher number. Never parallel,
+-- never cached. It is one expression, which the planner puts where the function is called.
 CREATE FUNCTION ${schema}.next_insertion() RETURNS bigint
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE AS $$
-BEGIN
-  PERFORM pg_current_xact_id();
-  RETURN nextval('${schema}.insertions');
-END $$;
+LANGUAGE sql VOLATILE PARALLEL UNSAFE AS $$
+  SELECT CASE WHEN pg_current_xact_id() > '0' THEN nextval('${schema}.insertions') END
+$$;
 
 -- pass gives positions to the events that have become visible since the last pass. It is a transaction of its own.
 --
@@ -148,6 +147,8 @@ DECLARE
   filled_in integer[];                 -- modules
   fresh    bigint[];                  -- visible above the frontier
   fresh_in integer[];
+  numbers  bigint[];                  -- that get positions, in their order
+  modules  integer[];                 -- whose they are
   moved    integer[];                 -- modules that get events, and where they ended
   heads    bigint[];
   one      integer;
@@ -256,10 +257,15 @@ BEGIN
       heads := heads || coalesce(last, 0);
       moment := greatest(moment, last_recorded);
     END LOOP;
+    numbers := filled || fresh; modules := filled_in || fresh_in;
     FOR i IN 1 .. cardinality(moved) LOOP
-      INSERT INTO log (module, position, insertion, recorded)
-      SELECT moved[i], heads[i] + row_number() OVER (ORDER BY n.o), n.insertion, moment
-        FROM unnest(filled || fresh, filled_in || fresh_in) WITH ORDINALITY n(insertion, module, o) WHERE n.module = moved[i];
+      IF cardinality(moved) = 1 THEN
+        INSERT INTO log (module, position, insertion, recorded)
+        SELECT moved[1], heads[1] + n, numbers[n], moment FROM generate_series(1, cardinality(numbers)) n;
+      ELSE
+        INSERT INTO log (module, position, insertion, recorded)
+        SELECT moved[i], heads[i] + row_number() OVER (ORDER BY n), numbers[n], moment FROM generate_series(1, cardinality(numbers)) n WHERE modules[n] = moved[i];
+      END IF;
       GET DIAGNOSTICS added = ROW_COUNT;
       module := moved[i]; head := heads[i] + added; RETURN NEXT;
       news := concat_ws(' ', news, module || ':' || head);
@@ -345,12 +351,12 @@ CREATE FUNCTION ${schema}.append(
   in_module integer, wait integer, hurried boolean, requests integer,
   names text[], s_request integer[],                                   -- streams, each once, in their order
   w_request integer[], w_number integer[], w_stream integer[], w_expect bigint[], w_events integer[], w_links integer[], -- writes to streams, in order
-  e_id uuid[], e_write integer[], e_nth integer[], e_type text[], e_system boolean[], e_schema integer[], e_occurred timestamptz[],
+  e_id uuid[], e_given boolean[], e_write integer[], e_nth integer[], e_type text[], e_system boolean[], e_schema integer[], e_occurred timestamptz[],
   e_correlation uuid[], e_causation uuid[], e_headers text[], e_tags text[], e_data bytea[],
   t_event integer[], t_key text[], t_value text[],                     -- tags, in the order of events
   l_stream integer[], l_position bigint[], l_same integer[],           -- links, in order; the earlier one that is the same
-  p_request integer[], p_number integer[], p_kind smallint[], p_key text[], p_due timestamptz[], p_value bytea[], p_expect bigint[], p_checked boolean, -- puts, by kind and key
-  d_request integer[], d_number integer[], d_kind smallint[], d_key text[], d_expect bigint[], d_checked boolean, -- deletes, by kind and key
+  p_request integer[], p_number integer[], p_kind smallint[], p_key text[], p_due timestamptz[], p_value bytea[], p_expect bigint[], -- puts, by kind and key
+  d_request integer[], d_number integer[], d_kind smallint[], d_key text[], d_expect bigint[], -- deletes, by kind and key
   OUT codes integer[], OUT numbers integer[], OUT actuals bigint[], OUT firsts bigint[], OUT lasts bigint[], OUT revisions bigint[])
 LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SECURITY DEFINER
 SET search_path = ${schema}, pg_catalog, pg_temp SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off
@@ -372,6 +378,7 @@ DECLARE
   l_insertion bigint[];
   l_version bigint[];        -- where a link stands already, or will
   new_link boolean[];
+  drawn    bigint[];         -- revisions
   k        integer := 0;
   s        integer;
   r        integer;
@@ -387,15 +394,15 @@ BEGIN
     -- A stream that is not there gets its number here already. The outer rows' order is that of the arrays.
     IF hurried THEN
       SELECT array_agg(coalesce(t.stream, nextval('streams_stream_seq'))), array_agg(coalesce(t.version, 0)), array_agg(coalesce(t.closed, false)), array_agg(t.stream IS NULL),
-             array_agg(CASE WHEN t.stream IS NULL THEN (SELECT q.r FROM streams WHERE streams.module = in_module AND streams.name = q.name) END)
+             array_agg(CASE WHEN t.stream IS NULL THEN (SELECT s_request[i] FROM streams WHERE streams.module = in_module AND streams.name = names[i]) END)
         INTO ids, versions, closed_, absent, locked
-        FROM unnest(names, s_request) q(name, r)
-        LEFT JOIN LATERAL (SELECT stream, version, closed FROM streams WHERE streams.module = in_module AND streams.name = q.name FOR NO KEY UPDATE SKIP LOCKED) t ON true;
+        FROM generate_series(1, n) i
+        LEFT JOIN LATERAL (SELECT stream, version, closed FROM streams WHERE streams.module = in_module AND streams.name = names[i] FOR NO KEY UPDATE SKIP LOCKED) t ON true;
     ELSE
       SELECT array_agg(coalesce(t.stream, nextval('streams_stream_seq'))), array_agg(coalesce(t.version, 0)), array_agg(coalesce(t.closed, false)), array_agg(t.stream IS NULL)
         INTO ids, versions, closed_, absent
-        FROM unnest(names) q(name)
-        LEFT JOIN LATERAL (SELECT stream, version, closed FROM streams WHERE streams.module = in_module AND streams.name = q.name FOR NO KEY UPDATE) t ON true;
+        FROM generate_series(1, n) i
+        LEFT JOIN LATERAL (SELECT stream, version, closed FROM streams WHERE streams.module = in_module AND streams.name = names[i] FOR NO KEY UPDATE) t ON true;
     END IF;
     new_ones := true = ANY (absent);
     IF hurried AND new_ones THEN -- or locked by somebody else
@@ -406,9 +413,10 @@ BEGIN
       END LOOP;
     END IF;
     found_at := versions; firsts := array_fill(0::bigint, ARRAY[cardinality(w_stream)]); lasts := firsts; bases := firsts;
-    IF cardinality(e_id) > 0 THEN
-      SELECT array_agg(w_request[q.w]) INTO there
-        FROM unnest(e_id, e_write) q(id, w) CROSS JOIN LATERAL (SELECT FROM events WHERE events.module = in_module AND events.id = q.id OFFSET 0) t;
+    IF true = ANY (e_given) THEN
+      SELECT array_agg(w_request[e_write[i]]) INTO there
+        FROM generate_series(1, cardinality(e_id)) i CROSS JOIN LATERAL (SELECT FROM events WHERE events.module = in_module AND events.id = e_id[i] OFFSET 0) t
+       WHERE e_given[i];
       IF there IS NOT NULL THEN
         FOREACH r IN ARRAY there LOOP
           codes[r] := 2;
@@ -417,11 +425,11 @@ BEGIN
     END IF;
     IF cardinality(l_position) > 0 THEN
       -- OFFSET 0 keeps the planner from looking at a whole log that was short when it planned.
-      SELECT array_agg(p.insertion ORDER BY x.o), array_agg(coalesce(a.version, b.version) ORDER BY x.o) INTO l_insertion, l_version
-        FROM unnest(l_stream, l_position) WITH ORDINALITY x(s, p, o)
-        LEFT JOIN LATERAL (SELECT insertion FROM log WHERE log.module = in_module AND log.position = x.p OFFSET 0) p ON true
-        LEFT JOIN LATERAL (SELECT version FROM links WHERE links.insertion = p.insertion AND links.stream = ids[x.s] OFFSET 0) a ON true
-        LEFT JOIN LATERAL (SELECT version FROM events WHERE events.insertion = p.insertion AND events.stream = ids[x.s] OFFSET 0) b ON true;
+      SELECT array_agg(p.insertion), array_agg(coalesce(a.version, b.version)) INTO l_insertion, l_version
+        FROM generate_series(1, cardinality(l_position)) i
+        LEFT JOIN LATERAL (SELECT insertion FROM log WHERE log.module = in_module AND log.position = l_position[i] OFFSET 0) p ON true
+        LEFT JOIN LATERAL (SELECT version FROM links WHERE links.insertion = p.insertion AND links.stream = ids[l_stream[i]] OFFSET 0) a ON true
+        LEFT JOIN LATERAL (SELECT version FROM events WHERE events.insertion = p.insertion AND events.stream = ids[l_stream[i]] OFFSET 0) b ON true;
       new_link := array_fill(false, ARRAY[cardinality(l_position)]);
       added := array_fill(0::bigint, ARRAY[n]);
     END IF;
@@ -484,26 +492,29 @@ BEGIN
   -- Entries: those that something is expected of are locked and looked at; of a request's writes the first is refused.
   -- Hurried requests don't look for entries that shall not be there: nearly always they are not, and if one is, the insert
   -- fails, and the requests come again without hurry.
-  IF p_checked THEN
+  IF 0 <> ANY (p_expect) THEN
     IF hurried AND 0 <> ANY (codes) THEN -- what is refused may have such an entry before it, which would be the reason then
-      FOR r IN SELECT q.r FROM unnest(p_expect, p_request, p_number) q(x, r, n) WHERE q.x < 0 AND codes[q.r] NOT IN (0, 2, 6) AND q.n < numbers[q.r] LOOP
+      FOR r IN SELECT p_request[i] FROM generate_series(1, cardinality(p_key)) i
+          WHERE p_expect[i] < 0 AND codes[p_request[i]] NOT IN (0, 2, 6) AND p_number[i] < numbers[p_request[i]] LOOP
         codes[r] := 6;
       END LOOP;
     END IF;
-    FOR one IN SELECT q.r, q.n, coalesce(t.revision, 0) AS f
-        FROM unnest(p_kind, p_key, p_expect, p_request, p_number) q(kind, key, x, r, n)
-        LEFT JOIN LATERAL (SELECT revision FROM entries WHERE entries.module = in_module AND entries.kind = q.kind AND entries.key = q.key FOR NO KEY UPDATE) t ON true
-       WHERE q.x <> 0 AND NOT (hurried AND q.x < 0) AND coalesce(t.revision, 0) <> greatest(q.x, 0) LOOP
+  END IF;
+  IF 0 < ANY (p_expect) OR NOT hurried AND 0 > ANY (p_expect) THEN
+    FOR one IN SELECT p_request[i] AS r, p_number[i] AS n, coalesce(t.revision, 0) AS f
+        FROM generate_series(1, cardinality(p_key)) i
+        LEFT JOIN LATERAL (SELECT revision FROM entries WHERE entries.module = in_module AND entries.kind = p_kind[i] AND entries.key = p_key[i] FOR NO KEY UPDATE) t ON true
+       WHERE p_expect[i] <> 0 AND NOT (hurried AND p_expect[i] < 0) AND coalesce(t.revision, 0) <> greatest(p_expect[i], 0) LOOP
       IF codes[one.r] NOT IN (2, 6) AND one.n < numbers[one.r] THEN
         codes[one.r] := 4; numbers[one.r] := one.n; actuals[one.r] := one.f;
       END IF;
     END LOOP;
   END IF;
-  IF d_checked THEN
-    FOR one IN SELECT q.r, q.n, coalesce(t.revision, 0) AS f
-        FROM unnest(d_kind, d_key, d_expect, d_request, d_number) q(kind, key, x, r, n)
-        LEFT JOIN LATERAL (SELECT revision FROM entries WHERE entries.module = in_module AND entries.kind = q.kind AND entries.key = q.key FOR UPDATE) t ON true
-       WHERE q.x <> 0 AND coalesce(t.revision, 0) <> greatest(q.x, 0) LOOP
+  IF 0 <> ANY (d_expect) THEN
+    FOR one IN SELECT d_request[i] AS r, d_number[i] AS n, coalesce(t.revision, 0) AS f
+        FROM generate_series(1, cardinality(d_key)) i
+        LEFT JOIN LATERAL (SELECT revision FROM entries WHERE entries.module = in_module AND entries.kind = d_kind[i] AND entries.key = d_key[i] FOR UPDATE) t ON true
+       WHERE d_expect[i] <> 0 AND coalesce(t.revision, 0) <> greatest(d_expect[i], 0) LOOP
       IF codes[one.r] NOT IN (2, 6) AND one.n < numbers[one.r] THEN
         codes[one.r] := 4; numbers[one.r] := one.n; actuals[one.r] := one.f;
       END IF;
@@ -524,58 +535,64 @@ BEGIN
     IF new_ones THEN
       -- Who finds that somebody else made it at the same time fails by its unique name.
       INSERT INTO streams (stream, module, name, version, links) OVERRIDING SYSTEM VALUE
-      SELECT q.id, in_module, q.name, q.v, coalesce(q.l, 0) FROM unnest(names, s_request, ids, absent, versions, added) q(name, r, id, absent, v, l)
-       WHERE q.absent AND q.v > 0 AND codes[q.r] = 0;
+      SELECT ids[i], in_module, names[i], versions[i], coalesce(added[i], 0) FROM generate_series(1, n) i
+       WHERE absent[i] AND versions[i] > 0 AND codes[s_request[i]] = 0;
     END IF;
     IF versions <> found_at AND false = ANY (absent) THEN
-      UPDATE streams SET version = q.v, links = links + coalesce(q.l, 0) FROM unnest(ids, s_request, found_at, versions, added) q(id, r, old, v, l)
-       WHERE streams.stream = q.id AND q.v <> q.old AND q.old > 0 AND codes[q.r] = 0;
+      UPDATE streams SET version = versions[i], links = links + coalesce(added[i], 0) FROM generate_series(1, n) i
+       WHERE streams.stream = ids[i] AND versions[i] <> found_at[i] AND found_at[i] > 0 AND codes[s_request[i]] = 0;
       -- A stream without versions may have been closed, or left by a call that was refused.
       IF 0 = ANY (found_at) THEN
-        UPDATE streams SET version = q.v, links = coalesce(q.l, 0) FROM unnest(ids, s_request, absent, found_at, versions, added) q(id, r, absent, old, v, l)
-         WHERE streams.stream = q.id AND NOT q.absent AND q.v <> q.old AND q.old = 0 AND codes[q.r] = 0;
+        UPDATE streams SET version = versions[i], links = coalesce(added[i], 0) FROM generate_series(1, n) i
+         WHERE streams.stream = ids[i] AND NOT absent[i] AND versions[i] <> found_at[i] AND found_at[i] = 0 AND codes[s_request[i]] = 0;
       END IF;
     END IF;
     IF cardinality(e_id) > 0 THEN
-      -- Straight from the arrays: a join might draw numbers in another order than that of versions.
+      -- In the order of the arrays: a join might draw numbers in another order than that of versions.
       INSERT INTO events (insertion, module, id, stream, version, type, system, schema, occurred, correlation, causation, headers, tags, data)
-      SELECT next_insertion(), in_module, e.id, ids[w_stream[e.w]], bases[e.w] + e.nth, e.type, e.system, e.schema, e.occurred, e.correlation, e.causation, e.headers, e.tags, e.data
-        FROM unnest(e_id, e_write, e_nth, e_type, e_system, e_schema, e_occurred, e_correlation, e_causation, e_headers, e_tags, e_data)
-          e(id, w, nth, type, system, schema, occurred, correlation, causation, headers, tags, data)
-       WHERE codes[w_request[e.w]] = 0;
+      SELECT next_insertion(), in_module, e_id[i], ids[w_stream[e_write[i]]], bases[e_write[i]] + e_nth[i], e_type[i], e_system[i], e_schema[i], e_occurred[i],
+             e_correlation[i], e_causation[i], e_headers[i], e_tags[i], e_data[i]
+        FROM generate_series(1, cardinality(e_id)) i
+       WHERE codes[w_request[e_write[i]]] = 0;
     END IF;
     IF cardinality(t_event) > 0 THEN
       INSERT INTO tags (module, key, value, insertion)
-      SELECT in_module, q.key, q.value, (SELECT insertion FROM events WHERE events.module = in_module AND events.id = e_id[q.e])
-        FROM unnest(t_event, t_key, t_value) q(e, key, value) WHERE codes[w_request[e_write[q.e]]] = 0
+      SELECT in_module, t_key[i], t_value[i], (SELECT insertion FROM events WHERE events.module = in_module AND events.id = e_id[t_event[i]])
+        FROM generate_series(1, cardinality(t_event)) i WHERE codes[w_request[e_write[t_event[i]]]] = 0
       ON CONFLICT DO NOTHING;
     END IF;
     IF cardinality(l_position) > 0 THEN
       INSERT INTO links (stream, version, insertion)
-      SELECT ids[q.s], q.v, q.i FROM unnest(l_stream, l_version, l_insertion, new_link) q(s, v, i, new) WHERE q.new AND codes[s_request[q.s]] = 0;
+      SELECT ids[l_stream[i]], l_version[i], l_insertion[i] FROM generate_series(1, cardinality(l_position)) i WHERE new_link[i] AND codes[s_request[l_stream[i]]] = 0;
     END IF;
   END IF;
   IF cardinality(p_key) > 0 THEN
-    IF p_checked THEN -- who expects no entry inserts, and fails when somebody else was faster
-      SELECT array_agg(CASE WHEN q.expect < 0 THEN nextval('revisions') END ORDER BY q.o) INTO revisions FROM unnest(p_expect) WITH ORDINALITY q(expect, o);
+    SELECT array_agg(CASE WHEN p_expect[i] < 0 THEN nextval('revisions') END) INTO revisions FROM generate_series(1, cardinality(p_key)) i;
+    IF 0 > ANY (p_expect) THEN -- who expects no entry inserts, and fails when somebody else was faster
       INSERT INTO entries (module, kind, key, due, revision, value)
-      SELECT in_module, q.kind, q.key, q.due, q.revision, q.value
-        FROM unnest(p_kind, p_key, p_due, p_value, p_expect, p_request, revisions) q(kind, key, due, value, expect, r, revision) WHERE q.expect < 0 AND codes[q.r] = 0;
+      SELECT in_module, p_kind[i], p_key[i], p_due[i], revisions[i], p_value[i] FROM generate_series(1, cardinality(p_key)) i
+       WHERE p_expect[i] < 0 AND codes[p_request[i]] = 0;
     END IF;
-    -- Revisions are drawn when the row is locked.
-    INSERT INTO entries (module, kind, key, due, revision, value)
-    SELECT in_module, q.kind, q.key, q.due, nextval('revisions'), q.value
-      FROM unnest(p_kind, p_key, p_due, p_value, p_expect, p_request) q(kind, key, due, value, expect, r) WHERE q.expect >= 0 AND codes[q.r] = 0
-    ON CONFLICT (module, kind, key) DO UPDATE SET due = excluded.due, revision = nextval('revisions'), value = excluded.value;
-    IF p_checked IS NOT TRUE OR 0 <= ANY (p_expect) THEN
-      SELECT array_agg(coalesce(q.revision, t.revision) ORDER BY q.o) INTO revisions
-        FROM unnest(p_kind, p_key, revisions) WITH ORDINALITY q(kind, key, revision, o)
-        LEFT JOIN LATERAL (SELECT revision FROM entries WHERE q.revision IS NULL AND entries.module = in_module AND entries.kind = q.kind AND entries.key = q.key OFFSET 0) t ON true;
+    IF 0 <= ANY (p_expect) THEN -- their revisions are drawn when the row is locked, and returned in the order of the arrays
+      WITH put AS (
+        INSERT INTO entries (module, kind, key, due, revision, value)
+        SELECT in_module, p_kind[i], p_key[i], p_due[i], nextval('revisions'), p_value[i] FROM generate_series(1, cardinality(p_key)) i
+         WHERE p_expect[i] >= 0 AND codes[p_request[i]] = 0
+        ON CONFLICT (module, kind, key) DO UPDATE SET due = excluded.due, revision = nextval('revisions'), value = excluded.value
+        RETURNING entries.revision)
+      SELECT array_agg(put.revision) INTO drawn FROM put;
+      k := 0;
+      FOR i IN 1 .. cardinality(p_key) LOOP
+        IF p_expect[i] >= 0 AND codes[p_request[i]] = 0 THEN
+          k := k + 1;
+          revisions[i] := drawn[k];
+        END IF;
+      END LOOP;
     END IF;
   END IF;
   IF cardinality(d_key) > 0 THEN
-    DELETE FROM entries USING unnest(d_kind, d_key, d_request) q(kind, key, r)
-     WHERE entries.module = in_module AND entries.kind = q.kind AND entries.key = q.key AND codes[q.r] = 0;
+    DELETE FROM entries USING generate_series(1, cardinality(d_key)) i
+     WHERE entries.module = in_module AND entries.kind = d_kind[i] AND entries.key = d_key[i] AND codes[d_request[i]] = 0;
   END IF;
   nothing := set_config('lock_timeout', before, true);
 END $$;
