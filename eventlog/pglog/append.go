@@ -162,10 +162,10 @@ func (p *part) args(module int32, wait time.Duration, hurried bool) []any {
 	}
 }
 
-// some makes an empty array of no array, which would be NULL.
-func some[T any](s []T) []T {
+// some makes an empty array of no array, which would be NULL, and of a type that is encoded without reflection.
+func some[T any](s []T) pgtype.FlatArray[T] {
 	if s == nil {
-		return []T{}
+		return pgtype.FlatArray[T]{}
 	}
 	return s
 }

@@ -201,6 +201,7 @@ func (d *Database) tryPass(ctx context.Context, awaited bool) (p pass, err error
 	batch := &pgx.Batch{}
 	batch.Queue(d.sql(`SELECT module, head FROM ${schema}.pass()`))
 	if awaited {
+		batch.Queue(planning) // of what follows
 		batch.Queue(d.headsText, d.numbers())
 	}
 	before, after := d.around()
@@ -212,7 +213,13 @@ func (d *Database) tryPass(ctx context.Context, awaited bool) (p pass, err error
 		}
 	}
 	p.heads = map[int32]int64{}
-	for range batch.Len() {
+	for n := range batch.Len() {
+		if n == 1 { // planning
+			if _, err := results.Exec(); err != nil {
+				return p, err
+			}
+			continue
+		}
 		rows, err := results.Query()
 		if err != nil {
 			return p, err

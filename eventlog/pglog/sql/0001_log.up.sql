@@ -15,7 +15,7 @@ CREATE TABLE ${schema}.streams (
   truncated bigint NOT NULL DEFAULT 0, -- versions up to it are no longer read from the stream
   closed    boolean NOT NULL DEFAULT false,
   UNIQUE (module, name)
-) WITH (fillfactor = 80);
+) WITH (fillfactor = 50); -- each row of a page can be updated once before any of the old ones goes, and stays out of the indexes
 
 -- Every event is given an insertion number by the transaction that inserts it, and a position by a pass, when that
 -- transaction has committed. See pass().
