@@ -26,14 +26,27 @@ const (
 // append that met the lock goes on alone.
 const groupWait = time.Millisecond
 
-// writer sends the appends to a log in groups: while one group is under way, the next gathers.
+// aFew is how many rows under way, events, links and entries, leave room for a second group beside them: a group of so few
+// takes its time for a round trip and a sync, and who comes need not wait for those. More are a load, in which larger groups
+// cost less.
+const aFew = 16
+
+// writer sends the appends to a log in groups: while one group is under way, the next gathers. Beside a few there may be
+// another group, which has nothing in common with them.
 type writer struct {
 	log    *Log
 	mu     sync.Mutex
 	queue  []*request
+	under  []*flight // at most two
 	closed bool
 	wake   chan struct{}
 	done   chan struct{}
+}
+
+// flight is a group under way.
+type flight struct {
+	rows    int
+	touched touched
 }
 
 func newWriter(l *Log) *writer {
@@ -100,22 +113,40 @@ func (w *writer) close() {
 }
 
 func (w *writer) run() {
+	var flights sync.WaitGroup
 	defer close(w.done)
 	for {
-		group, closed := w.gather()
+		group, of, closed := w.gather()
 		switch {
 		case closed:
 			for _, r := range group {
 				r.answer(eventlog.ErrClosed)
 			}
+			flights.Wait()
 			return
 		case len(group) == 0:
 			<-w.wake
 		default:
-			w.send(group)
-			w.regroup()
+			flights.Go(func() {
+				w.send(group)
+				w.regroup()
+				w.landed(of)
+			})
 		}
 	}
+}
+
+// landed makes room for the next group.
+func (w *writer) landed(f *flight) {
+	w.mu.Lock()
+	w.under = slices.DeleteFunc(w.under, func(other *flight) bool { return other == f })
+	w.mu.Unlock()
+	w.ring()
+}
+
+// mayStart tells whether another group may be sent.
+func (w *writer) mayStart() bool {
+	return len(w.under) == 0 || len(w.under) == 1 && w.under[0].rows <= aFew
 }
 
 // regroup lets those run who were answered: who appends again at once shares the next group, instead of the one behind
@@ -129,52 +160,64 @@ func (w *writer) regroup() {
 	}
 }
 
-// gather takes the next group out of the queue: appends that have no stream, no entry and no id in common, so that each
-// stands for itself. Everything, when the writer was closed.
-func (w *writer) gather() (group []*request, closed bool) {
+// gather takes the next group out of the queue, if one may be sent: appends that have no stream, no entry and no id in
+// common, so that each stands for itself, nor any with those under way. Everything, when the writer was closed.
+func (w *writer) gather() (group []*request, f *flight, closed bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.closed {
 		group, w.queue = w.queue, nil
-		return group, true
+		return group, nil, true
+	}
+	if !w.mayStart() {
+		return nil, nil, false
 	}
 	bytes, left := 0, w.queue[:0]
-	var taken touched
+	f = &flight{touched: newTouched()}
+	behind := newTouched() // what waits, so that nobody overtakes it
 	for _, r := range w.queue {
-		if len(group) < maxGroup && bytes < maxGroupBytes && taken.add(r) {
+		if len(group) < maxGroup && bytes < maxGroupBytes && !w.meets(r) && !f.touched.meets(r) && !behind.meets(r) {
 			bytes += r.bytes
+			f.rows += r.rows()
+			f.touched.add(r)
 			group = append(group, r)
 		} else {
-			taken.block(r)
+			behind.add(r)
 			left = append(left, r)
 		}
 	}
 	clear(w.queue[len(left):])
 	w.queue = left
-	return group, false
+	if len(group) > 0 {
+		w.under = append(w.under, f)
+	}
+	return group, f, false
 }
 
-// touched is what a group has to do with.
+// meets tells whether a request has something in common with one that is under way.
+func (w *writer) meets(r *request) bool {
+	return slices.ContainsFunc(w.under, func(f *flight) bool { return f.touched.meets(r) })
+}
+
+// touched is what some requests have to do with.
 type touched struct {
 	streams map[string]bool
 	entries map[entryID]bool
 	ids     map[event.ID]bool
 }
 
-// add adds what a request has to do with, unless something of it is there already.
-func (t *touched) add(r *request) bool {
-	if t.streams == nil {
-		t.streams, t.entries, t.ids = map[string]bool{}, map[entryID]bool{}, map[event.ID]bool{}
-	}
-	if t.meets(r) {
-		return false
-	}
-	t.block(r)
-	return true
+// rows is how many events, links and entries a request writes.
+func (r *request) rows() int {
+	p := r.parts[0]
+	return len(p.eID) + len(p.lPosition) + len(p.puts) + len(p.deletes)
 }
 
-// block keeps later requests from overtaking this one.
-func (t *touched) block(r *request) {
+func newTouched() touched {
+	return touched{map[string]bool{}, map[entryID]bool{}, map[event.ID]bool{}}
+}
+
+// add adds what a request has to do with.
+func (t *touched) add(r *request) {
 	p := r.parts[0]
 	for _, name := range p.names {
 		t.streams[name] = true
@@ -190,6 +233,7 @@ func (t *touched) block(r *request) {
 	}
 }
 
+// meets tells whether something of that is there.
 func (t *touched) meets(r *request) bool {
 	p := r.parts[0]
 	for _, name := range p.names {
