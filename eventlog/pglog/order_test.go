@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -1157,7 +1158,10 @@ func TestG3_GroupWithAHeldStream(t *testing.T) {
 			return err
 		})
 	}
-	opening := appended("opening")
+	opening := s.aside(func() error { // more than a few, beside which nothing is sent
+		_, err := log.Append(s.ctx, eventlog.ToStream{Stream: "opening", Events: slices.Repeat([]event.Event{{Type: "made"}}, aFew+1)})
+		return err
+	})
 	<-first
 	held := appended("a")
 	var others []func() error
