@@ -26,4 +26,11 @@ func TestLookUpsOfTheServersFunctionsAreFenced(t *testing.T) {
 	if want := strings.Count(string(text), "LATERAL (SELECT"); len(lookups) != want || want < 8 {
 		t.Errorf("%d lookups were looked at, and there are %d", len(lookups), want)
 	}
+	// A join with a table that is changed cannot be fenced. Its rows are found by what the other side has, all of it: by a
+	// condition of the table's own the planner, while there are few rows, would begin with all that meet it.
+	for _, change := range regexp.MustCompile(`(?s)(DELETE FROM|UPDATE) (\w+) [^;]*?;`).FindAllString(string(text), -1) {
+		if strings.Contains(change, "generate_series") && strings.Contains(change, ".module = in_module") {
+			t.Errorf("%s may begin with all rows of a module", change)
+		}
+	}
 }

@@ -591,8 +591,10 @@ BEGIN
     END IF;
   END IF;
   IF cardinality(d_key) > 0 THEN
-    DELETE FROM entries USING generate_series(1, cardinality(d_key)) i
-     WHERE entries.module = in_module AND entries.kind = d_kind[i] AND entries.key = d_key[i] AND codes[d_request[i]] = 0;
+    -- The module comes with each row: a plan made while there were few entries might go through all of the module's.
+    DELETE FROM entries USING (SELECT in_module AS module, d_kind[i] AS kind, d_key[i] AS key FROM generate_series(1, cardinality(d_key)) i
+       WHERE codes[d_request[i]] = 0 OFFSET 0) q
+     WHERE entries.module = q.module AND entries.kind = q.kind AND entries.key = q.key;
   END IF;
   nothing := set_config('lock_timeout', before, true);
 END $$;
