@@ -2,6 +2,7 @@ package event
 
 import (
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"time"
 
@@ -52,9 +53,11 @@ func DeriveIDNear(near ID, parts ...string) ID {
 // derived is the namespace of all derived IDs; it must never change, since IDs of commands depend on it.
 var derived = uuid.MustParse("6a0f6cf2-5d0c-5c58-9d53-1d1a4c7f2f1e")
 
+const textLength = 36 // of the canonical form
+
 // ParseID reads the canonical form of a UUID (xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx).
 func ParseID(s string) (ID, error) {
-	if len(s) != 36 {
+	if len(s) != textLength {
 		return ID{}, fmt.Errorf("event: %q is not a UUID of the form xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx", s)
 	}
 	id, err := uuid.Parse(s)
@@ -70,12 +73,26 @@ func (id ID) IsZero() bool { return id == ID{} }
 // String returns the canonical form.
 func (id ID) String() string { return uuid.UUID(id).String() }
 
+// AppendText implements encoding.TextAppender; the zero ID is the empty text.
+func (id ID) AppendText(b []byte) ([]byte, error) {
+	if id.IsZero() {
+		return b, nil
+	}
+	for i, part := range [...][]byte{id[:4], id[4:6], id[6:8], id[8:10], id[10:]} {
+		if i > 0 {
+			b = append(b, '-')
+		}
+		b = hex.AppendEncode(b, part)
+	}
+	return b, nil
+}
+
 // MarshalText implements encoding.TextMarshaler; the zero ID is the empty text.
 func (id ID) MarshalText() ([]byte, error) {
 	if id.IsZero() {
 		return nil, nil
 	}
-	return uuid.UUID(id).MarshalText()
+	return id.AppendText(make([]byte, 0, textLength))
 }
 
 // UnmarshalText implements encoding.TextUnmarshaler.
@@ -84,12 +101,14 @@ func (id *ID) UnmarshalText(text []byte) error {
 		*id = ID{}
 		return nil
 	}
-	parsed, err := ParseID(string(text))
-	if err != nil {
-		return err
+	if len(text) == textLength {
+		if parsed, err := uuid.ParseBytes(text); err == nil {
+			*id = ID(parsed)
+			return nil
+		}
 	}
-	*id = parsed
-	return nil
+	_, err := ParseID(string(text))
+	return err
 }
 
 // Micro cuts a time to what every store keeps: microseconds, in UTC, without a monotonic reading.

@@ -142,14 +142,15 @@ func (Streams) List(ctx context.Context, home Home, after string) iter.Seq2[Summ
 
 // encodeRecord makes the system record of a step. Behind a link, the input's content is not said again.
 func encodeRecord(r *Record, linked bool) (event.Event, error) {
-	stored := *r
 	e := event.Event{Type: RecordType, Schema: 1, Occurred: r.Input.Time,
 		Metadata: event.Metadata{Correlation: r.Input.Metadata.Correlation, Causation: r.Input.ID}}
 	if linked {
+		stored := *r
 		stored.Linked = true
 		stored.Input = Taken{Kind: EventInput, ID: r.Input.ID, Time: r.Input.Time}
+		r = &stored
 	}
-	data, err := json.Marshal(&stored)
+	data, err := marshalRecord(r)
 	if err != nil {
 		return event.Event{}, fmt.Errorf("process: record of a step: %w", err)
 	}
@@ -223,7 +224,7 @@ func (h *historian) take(rec event.Recorded) ([]RecordedStep, error) {
 	step := RecordedStep{Version: rec.Version, emitted: h.emitted}
 	h.emitted = nil
 	place := func() string { return fmt.Sprintf("%s version %d", rec.Stream, rec.Version) }
-	if err := json.Unmarshal(rec.Data, &step.Record); err != nil {
+	if err := unmarshalRecord(rec.Data, &step.Record); err != nil {
 		return nil, &eventlog.CorruptError{Address: place(), Reason: "step record: " + err.Error()}
 	}
 	if !step.Linked {
