@@ -86,6 +86,8 @@ func (p *pageSize) took(n int) {
 // if that stream is not the one that was read.
 const envelope = `e.seq, e.id, e.type, e.schema, e.occurred, e.recorded, e.correlation, e.causation, e.headers, e.tags, e.data`
 
+const envelopeColumns = 11
+
 // page gathers the events of one statement.
 type page struct {
 	rows  []event.Recorded

@@ -118,7 +118,7 @@ func (s *shortStreams) find(c *conn, module int64) error {
 }
 
 const (
-	eventsOfStreams = `SELECT j.key, e.version, NULL, NULL, ` + envelope + ` FROM json_each(?) j CROSS JOIN events e ON e.stream = j.value`
+	eventsOfStreams = `SELECT j.key, e.version, ` + envelope + ` FROM json_each(?) j CROSS JOIN events e ON e.stream = j.value`
 	linksOfStreams  = `SELECT j.key, l.version, s.name, e.version, ` + envelope + ` FROM json_each(?) j CROSS JOIN links l ON l.stream = j.value
 		CROSS JOIN events e ON e.seq = l.seq CROSS JOIN streams s ON s.stream = e.stream`
 )
@@ -167,11 +167,13 @@ func (s *shortStreams) readThose(c *conn, text string, of func(*found) bool) err
 		at := f.at + int(version-f.low-1)
 		r := &s.page.rows[at]
 		r.Place = event.Place{Stream: s.names[n], Version: toVersion(version)}
-		if origin, ok := row[3].(int64); ok {
-			r.Origin = event.Place{Stream: row[2].(string), Version: toVersion(origin)}
+		row = row[2:]
+		if len(row) > envelopeColumns {
+			r.Origin = event.Place{Stream: row[0].(string), Version: toVersion(row[1].(int64))}
+			row = row[2:]
 		}
-		s.page.types[at] = row[6].(int64)
-		if err := fillEnvelope(r, row[4:]); err != nil {
+		s.page.types[at] = row[2].(int64)
+		if err := fillEnvelope(r, row); err != nil {
 			return err
 		}
 		return s.page.weigh(r)
