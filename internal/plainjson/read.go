@@ -119,6 +119,10 @@ func (r *Reader) quoted() []byte {
 
 // String reads a string. One with escapes takes longer.
 func (r *Reader) String() string {
+	if r.other || r.next() != '"' {
+		r.other = true
+		return ""
+	}
 	begun := r.at
 	text := r.quoted()
 	if !r.other && utf8.Valid(text) {
@@ -126,10 +130,6 @@ func (r *Reader) String() string {
 	}
 	r.other, r.at = false, begun
 	var s string
-	if r.next() != '"' {
-		r.other = true
-		return ""
-	}
 	r.Value(&s)
 	return s
 }
