@@ -127,7 +127,7 @@ func TestWhatIsNotPlainIsNotRead(t *testing.T) {
 		``, `{`, `null`, ` {}`, `{} `, `{}{}`, `{"name":"a"`, `{"name":"a"}}`, `{"name":"a" }`, `{"name" :"a"}`, `{"Name":"a"}`, `{"name":"a",}`, `{,"name":"a"}`,
 		`{"name":"a","name":"b"}`, `{"count":1,"name":"a"}`, `{"name":null}`, `{"name":1}`, `{"name":"a}`, `{"name":"\x"}`, "{\"name\":\"a\tb\"}", `{"more":1}`,
 		`{"count":01}`, `{"count":-}`, `{"count":1.5}`, `{"count":1e3}`, `{"count":9223372036854775808}`, `{"count":"1"}`, `{"place":-1}`, `{"place":18446744073709551616}`,
-		`{"place":99999999999999999999}`, `{"small":256}`, `{"yes":false}`, `{"yes":truely}`, `{"data":"A"}`, `{"data":nul}`, `{"at":"yesterday"}`, `{"at":1}`,
+		`{"place":99999999999999999999}`, `{"small":256}`, `{"yes":false}`, `{"yes":true1}`, `{"data":"A"}`, `{"data":nul}`, `{"at":"yesterday"}`, `{"at":1}`,
 		`{"some":null}`, `{"some":{"a":1}}`, `{"some":{"a":"1","a":"2"}}`, `{"some":{"a":"1",}}`, `{"list":[]}`, `{"list":[{},]}`, `{"list":[{}`, `{"list":[{}{}]}`, `{"list":{}}`, `{"any":}`, `{"any": 1}`,
 	} {
 		r := plainjson.Reader{Data: []byte(text)}

@@ -138,9 +138,10 @@ func (w *Writer) Text(name string, value encoding.TextAppender) {
 	data, err := value.AppendText(w.Data)
 	if err != nil {
 		w.fail(err)
-		data = w.Data
+	} else {
+		w.Data = data
 	}
-	w.Data = append(data, '"')
+	w.Data = append(w.Data, '"')
 }
 
 // Strings writes a member: an object of strings.
