@@ -9,7 +9,7 @@ import (
 // receipt returns the write that stores an outcome, unless there is one: an entry for each command, whose key is the
 // command's id, for ever. ReadReceipt is its inverse.
 func (a *attempt) receipt(o Outcome) eventlog.Put {
-	b := make(object, 0, 192+len(o.Result))
+	b := make(object, 0, 288+len(o.Result))
 	b.text("status", string(o.Status))
 	b.text("type", o.Type)
 	b.text("digest", a.digest.String())

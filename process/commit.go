@@ -94,7 +94,7 @@ func (t *term) writes(steps []eventlog.Write, all bool) ([]eventlog.Write, error
 		writes = append(writes, b.timeouts[key])
 	}
 	for _, p := range b.sent {
-		value, err := json.Marshal(&p.sent)
+		value, err := marshalSent(&p.sent)
 		if err != nil {
 			return nil, fmt.Errorf("process: command of %s: %w", Stream(process, p.instance), err)
 		}

@@ -191,7 +191,7 @@ func (s *source) read(ctx context.Context, r *router, replay bool, at eventlog.P
 		return p
 	}
 	log := s.module.Log.ID()
-	p.items = make([]item, 0, s.page)
+	p.items = make([]item, 0, min(uint64(s.page), uint64(p.head-at))) // #nosec G115 -- a size
 	rows := 0
 	for rec, err := range s.module.Log.Read(ctx, eventlog.Query{After: at, To: p.head, Types: s.types, Limit: s.page}) {
 		if err != nil {
@@ -203,8 +203,7 @@ func (s *source) read(ctx context.Context, r *router, replay bool, at eventlog.P
 		}
 		it := item{Taken: takenEvent(s.module.Name, log, rec, replay)}
 		it.handlings, it.err = r.decodeAll(&it.Taken)
-		var newer *event.NewerSchemaError
-		if errors.As(it.err, &newer) {
+		if _, newer := errors.AsType[*event.NewerSchemaError](it.err); newer {
 			p.blocked, p.scanned, p.ended = it.err, rec.Position-1, !replay
 			return p
 		}

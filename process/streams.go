@@ -142,14 +142,15 @@ func (Streams) List(ctx context.Context, home Home, after string) iter.Seq2[Summ
 
 // encodeRecord makes the system record of a step. Behind a link, the input's content is not said again.
 func encodeRecord(r *Record, linked bool) (event.Event, error) {
-	stored := *r
 	e := event.Event{Type: RecordType, Schema: 1, Occurred: r.Input.Time,
 		Metadata: event.Metadata{Correlation: r.Input.Metadata.Correlation, Causation: r.Input.ID}}
 	if linked {
+		stored := *r
 		stored.Linked = true
 		stored.Input = Taken{Kind: EventInput, ID: r.Input.ID, Time: r.Input.Time}
+		r = &stored
 	}
-	data, err := json.Marshal(&stored)
+	data, err := marshalRecord(r)
 	if err != nil {
 		return event.Event{}, fmt.Errorf("process: record of a step: %w", err)
 	}
@@ -200,19 +201,19 @@ func recordedSteps(ctx context.Context, home Home, key string, emitted bool) ite
 // historian makes steps out of what stands in an instance's stream.
 type historian struct {
 	home    Home
-	linked  *RecordedStep // a link whose record, if there is one, comes next
+	linked  RecordedStep // a link whose record, if there is one, comes next
+	waits   bool         // there is such a link
 	steps   [2]RecordedStep
 	keep    bool          // what was emitted goes with its step
 	emitted []event.Event // since the last step
 }
 
-// take returns the steps, at most two, that are known to be whole with this record.
+// take returns the steps, at most two, that are known to be whole with this record. They are good until the next one.
 func (h *historian) take(rec event.Recorded) ([]RecordedStep, error) {
-	steps := h.steps[:0]
 	if rec.IsLink() {
-		steps = append(steps, h.end()...)
-		h.linked = &RecordedStep{Record: Record{Input: h.home.taken(rec), Linked: true}, Version: rec.Version}
-		return steps, nil
+		last := h.end()
+		h.linked, h.waits = RecordedStep{Record: Record{Input: h.home.taken(rec), Linked: true}, Version: rec.Version}, true
+		return last, nil
 	}
 	if rec.Type != RecordType {
 		if h.keep {
@@ -220,33 +221,36 @@ func (h *historian) take(rec event.Recorded) ([]RecordedStep, error) {
 		}
 		return nil, nil // emitted; its record follows
 	}
-	step := RecordedStep{Version: rec.Version, emitted: h.emitted}
+	step := &h.steps[1]
+	*step = RecordedStep{Version: rec.Version, emitted: h.emitted}
 	h.emitted = nil
 	place := func() string { return fmt.Sprintf("%s version %d", rec.Stream, rec.Version) }
-	if err := json.Unmarshal(rec.Data, &step.Record); err != nil {
+	if err := unmarshalRecord(rec.Data, &step.Record); err != nil {
 		return nil, &eventlog.CorruptError{Address: place(), Reason: "step record: " + err.Error()}
 	}
 	if !step.Linked {
-		return append(append(steps, h.end()...), step), nil
+		if len(h.end()) > 0 {
+			return h.steps[:], nil
+		}
+		return h.steps[1:], nil
 	}
-	if h.linked == nil || h.linked.Input.ID != step.Input.ID {
+	if !h.waits || h.linked.Input.ID != step.Input.ID {
 		return nil, &eventlog.CorruptError{Address: place(), Reason: "the record belongs to a link that is not before it"}
 	}
 	at := step.Input.Time
 	step.Input = h.linked.Input
 	step.Input.Time = at
-	h.linked = nil
-	return append(steps, step), nil
+	h.waits = false
+	return h.steps[1:], nil
 }
 
 // end returns the step of a link that no record followed.
 func (h *historian) end() []RecordedStep {
-	if h.linked == nil {
+	if !h.waits {
 		return nil
 	}
-	last := *h.linked
-	h.linked = nil
-	return []RecordedStep{last}
+	h.steps[0], h.waits = h.linked, false
+	return h.steps[:1]
 }
 
 func listing(home Home, i *Instance) (eventlog.Write, error) {

@@ -2,7 +2,6 @@ package process
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -139,7 +138,7 @@ func (f *folding) record(rec event.Recorded) {
 // decoded takes the record of a step.
 func (f *folding) decoded(rec event.Recorded) {
 	var r Record
-	if err := json.Unmarshal(rec.Data, &r); err != nil {
+	if err := unmarshalRecord(rec.Data, &r); err != nil {
 		f.bad(rec.Version, "the step cannot be read: %v", err)
 		f.link, f.emitted, f.broken = nil, 0, true
 		return

@@ -44,6 +44,7 @@ func (s *entryScan) begin() {
 	case len(q.Keys) > 1: // one argument, whatever their number
 		keys, err := json.Marshal(q.Keys)
 		s.none = err != nil // strings can't fail
+		s.size.size = min(len(q.Keys), fullPage)
 		condition(`key IN (SELECT value FROM json_each(?))`, string(keys))
 	}
 	if q.Prefix != "" {
@@ -107,5 +108,5 @@ func (s *entryScan) next(c *conn) (page []eventlog.Entry, more bool, err error) 
 		q.After, q.AfterDue = last.Key, last.Due
 	}
 	s.size.took(len(page))
-	return page, more || len(page) == limit && len(q.Keys) != 1, err
+	return page, more || len(page) == limit && len(page) != len(q.Keys), err
 }

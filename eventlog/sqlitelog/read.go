@@ -86,6 +86,8 @@ func (p *pageSize) took(n int) {
 // if that stream is not the one that was read.
 const envelope = `e.seq, e.id, e.type, e.schema, e.occurred, e.recorded, e.correlation, e.causation, e.headers, e.tags, e.data`
 
+const envelopeColumns = 11
+
 // page gathers the events of one statement.
 type page struct {
 	rows  []event.Recorded
@@ -105,39 +107,51 @@ func (p *page) add(stream string, row []driver.Value) error {
 			r.Stream = name
 		}
 	}
-	r.Position = event.Position(row[3].(int64) & maxPosition)
-	var err error
-	if r.ID, err = idOf(row[4]); err != nil {
+	if err := fillEnvelope(&r, row[3:]); err != nil {
 		return err
 	}
-	r.Schema = int(row[6].(int64))
-	r.Occurred, r.Recorded = timeOf(row[7]), timeOf(row[8])
-	if row[9] != nil {
-		if r.Metadata.Correlation, err = idOf(row[9]); err != nil {
-			return err
-		}
-	}
-	if row[10] != nil {
-		if r.Metadata.Causation, err = idOf(row[10]); err != nil {
-			return err
-		}
-	}
-	if text, ok := row[11].(string); ok {
-		if err := json.Unmarshal([]byte(text), &r.Metadata.Headers); err != nil {
-			return err
-		}
-	}
-	if text, ok := row[12].(string); ok {
-		if err := json.Unmarshal([]byte(text), &r.Tags); err != nil {
-			return err
-		}
-	}
-	r.Data, _ = row[13].([]byte)
 	p.rows, p.types = append(p.rows, r), append(p.types, row[5].(int64))
+	return p.weigh(&r)
+}
+
+// weigh counts what an event takes; errEnough when the page is full.
+func (p *page) weigh(r *event.Recorded) error {
 	if p.bytes += len(r.Data) + 200; p.bytes > pageBytes {
 		p.full = true
 		return errEnough
 	}
+	return nil
+}
+
+// fillEnvelope gives an event what the columns of its envelope say, but for the name of its type.
+func fillEnvelope(r *event.Recorded, row []driver.Value) (err error) {
+	r.Position = event.Position(row[0].(int64) & maxPosition)
+	if r.ID, err = idOf(row[1]); err != nil {
+		return err
+	}
+	r.Schema = int(row[3].(int64))
+	r.Occurred, r.Recorded = timeOf(row[4]), timeOf(row[5])
+	if row[6] != nil {
+		if r.Metadata.Correlation, err = idOf(row[6]); err != nil {
+			return err
+		}
+	}
+	if row[7] != nil {
+		if r.Metadata.Causation, err = idOf(row[7]); err != nil {
+			return err
+		}
+	}
+	if text, ok := row[8].(string); ok {
+		if err := json.Unmarshal([]byte(text), &r.Metadata.Headers); err != nil {
+			return err
+		}
+	}
+	if text, ok := row[9].(string); ok {
+		if err := json.Unmarshal([]byte(text), &r.Tags); err != nil {
+			return err
+		}
+	}
+	r.Data, _ = row[10].([]byte)
 	return nil
 }
 
