@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -65,6 +66,19 @@ func heldLog(t *testing.T, o Options) (*Log, *gate) {
 	return l, g
 }
 
+// patience is how long a test waits for what must happen.
+const patience = 20 * time.Second
+
+// next waits until a commit is about to happen.
+func (g *gate) next(t *testing.T) {
+	t.Helper()
+	select {
+	case <-g.reached:
+	case <-time.After(patience):
+		t.Fatal("nothing is about to be committed")
+	}
+}
+
 type answerOf struct {
 	name string
 	done eventlog.Appended
@@ -77,6 +91,59 @@ func start(ctx context.Context, l *Log, answers chan<- answerOf, name string, w 
 		done, err := l.Append(ctx, w...)
 		answers <- answerOf{name, done, err}
 	}()
+}
+
+// awaitAnswer waits for an answer.
+func awaitAnswer(t *testing.T, answers <-chan answerOf) answerOf {
+	t.Helper()
+	select {
+	case a := <-answers:
+		return a
+	case <-time.After(patience):
+		t.Fatal("no answer; is there a commit that waits at the gate?")
+		panic("unreachable")
+	}
+}
+
+// startInLine starts appends, named for their numbers, each when the one before waits for the writer.
+func startInLine(t *testing.T, l *Log, answers chan<- answerOf, appends ...[]eventlog.Write) {
+	t.Helper()
+	for i, w := range appends {
+		start(t.Context(), l, answers, fmt.Sprint(i), w...)
+		queue(t, l, i+1)
+	}
+}
+
+// together has appends share a transaction, behind one that holds the writer and appends "x" meanwhile. It returns what
+// each was answered.
+func together(t *testing.T, l *Log, g *gate, appends ...[]eventlog.Write) []answerOf {
+	t.Helper()
+	answers := make(chan answerOf, 1+len(appends))
+	start(t.Context(), l, answers, "holds the writer", to("other", eventlog.Any, fact("x")))
+	g.next(t)
+	startInLine(t, l, answers, appends...)
+	g.proceed <- nil
+	if a := awaitAnswer(t, answers); a.name != "holds the writer" || a.err != nil {
+		t.Fatalf("the first answer is that of %q: %v", a.name, a.err)
+	}
+	select {
+	case <-g.reached:
+		g.proceed <- nil
+	case a := <-answers:
+		t.Fatalf("append %s was answered before the commit: %v", a.name, a.err)
+	case <-time.After(patience):
+		t.Fatal("they are neither committed nor answered")
+	}
+	all := make([]answerOf, len(appends))
+	for range all {
+		a := awaitAnswer(t, answers)
+		i, err := strconv.Atoi(a.name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all[i] = a
+	}
+	return all
 }
 
 // queue waits until n requests wait for the writer, in that order.
@@ -132,37 +199,25 @@ func TestAnswersWaitForCommit(t *testing.T) {
 func TestG4_AStreamThatWasTakenForNew(t *testing.T) {
 	l, g := heldLog(t, Options{})
 	theirs := openLog(t, openFile(t, l.file.path, Options{}), l.module)
-	answers := make(chan answerOf, 5)
 	for round, name := range []string{"theirs/1", "theirs/2"} { // the second one while nothing is assumed
 		e := fact("theirs")
 		e.ID = event.NewID()
 		mustAppend(t, theirs, to(name, eventlog.NoStream, e))
-		start(t.Context(), l, answers, "holds the writer", to("s", eventlog.Any, fact("x")))
-		<-g.reached
-		for i, w := range [][]eventlog.Write{
+		for i, a := range together(t, l, g, [][]eventlog.Write{
 			{to(fmt.Sprint("a/", round), eventlog.NoStream, fact("a"))},
 			{eventlog.Put{Entry: eventlog.Entry{Kind: eventlog.Receipt, Key: fmt.Sprint("no/", round)}}, to(name, eventlog.NoStream, fact("no"))},
 			{to(name, eventlog.NoStream, e)},
 			{eventlog.LinkTo{Stream: name, Expect: eventlog.NoStream, Positions: []eventlog.Position{1}}},
 			{to(fmt.Sprint("b/", round), eventlog.NoStream, fact("b"))},
-		} {
-			start(t.Context(), l, answers, fmt.Sprint(i), w...)
-			queue(t, l, i+1)
-		}
-		g.proceed <- nil
-		<-answers
-		<-g.reached
-		g.proceed <- nil
-		for range 5 {
-			a := <-answers
+		}...) {
 			var conflict *eventlog.ConflictError
-			switch a.name {
-			case "1", "3":
+			switch i {
+			case 1, 3:
 				if !errors.As(a.err, &conflict) || conflict.Stream != name || conflict.Actual != 1 {
 					t.Errorf("%+v", a)
 				}
 			default:
-				if a.err != nil || a.done.Repeat != (a.name == "2") || a.done.Results[0].First != 1 {
+				if a.err != nil || a.done.Repeat != (i == 2) || a.done.Results[0].First != 1 {
 					t.Errorf("%+v", a)
 				}
 			}
@@ -187,10 +242,8 @@ func TestFailedCommitIsAnsweredToAll(t *testing.T) {
 	start(t.Context(), l, answers, "holds the writer", to("other", eventlog.NoStream, fact("x")))
 	<-g.reached
 	e := fact("2")
-	for i, w := range []eventlog.Write{to("s", eventlog.Exactly(1), e), to("s", eventlog.Exactly(1), fact("no")), to("s", eventlog.Exactly(1), e)} {
-		start(t.Context(), l, answers, fmt.Sprint(i), w)
-		queue(t, l, i+1)
-	}
+	startInLine(t, l, answers, []eventlog.Write{to("s", eventlog.Exactly(1), e)}, []eventlog.Write{to("s", eventlog.Exactly(1), fact("no"))},
+		[]eventlog.Write{to("s", eventlog.Exactly(1), e)})
 	g.proceed <- nil
 	<-answers
 	<-g.reached
@@ -278,16 +331,13 @@ func TestFewerCommitsThanAppends(t *testing.T) {
 // TestConflictFailsAlone: in one transaction, a request that fails after it has written takes nothing else with it.
 func TestConflictFailsAlone(t *testing.T) {
 	l, g := heldLog(t, Options{})
-	answers := make(chan answerOf, 20)
-	start(t.Context(), l, answers, "first", to("other", eventlog.NoStream, fact("x")))
-	<-g.reached
 	put := func(key string, expect eventlog.Revision) eventlog.Put {
 		return eventlog.Put{Entry: eventlog.Entry{Kind: eventlog.Claim, Key: key}, Expect: expect}
 	}
 	link := eventlog.LinkTo{Stream: "view", Positions: []eventlog.Position{1}}
 	typed := fact("b3")
 	typed.Type = "of a type that is new"
-	for i, w := range [][]eventlog.Write{
+	for i, a := range together(t, l, g, [][]eventlog.Write{
 		{to("a", eventlog.NoStream, fact("bad")), put("k", 99)},                 // fails first of all, after writing
 		{to("a", eventlog.NoStream, fact("a1")), put("k", eventlog.NoEntry)},    // good
 		{to("new", eventlog.NoStream, typed), link, put("k", eventlog.NoEntry)}, // fails: the entry is there now
@@ -295,18 +345,9 @@ func TestConflictFailsAlone(t *testing.T) {
 		{to("c", eventlog.Any, fact("bad")), eventlog.LinkTo{Stream: "v", Positions: []eventlog.Position{99}}},
 		{to("a", eventlog.Exactly(1), fact("a2")), put("k", eventlog.AnyRevision)}, // good
 		{to("a", eventlog.Exactly(1), fact("bad"))},                                // fails
-	} {
-		start(t.Context(), l, answers, fmt.Sprint(i), w...)
-		queue(t, l, i+1)
-	}
-	g.proceed <- nil
-	<-answers
-	<-g.reached
-	g.proceed <- nil
-	for range 7 {
-		a := <-answers
-		if good := slices.Contains([]string{"1", "3", "5"}, a.name); good != (a.err == nil) {
-			t.Errorf("%s: %v", a.name, a.err)
+	}...) {
+		if good := i == 1 || i == 3 || i == 5; good != (a.err == nil) {
+			t.Errorf("%d: %v", i, a.err)
 		}
 	}
 	if got := payloads(t, l); !slices.Equal(got, []string{"1", "x", "a1", "b3", "a2"}) {
@@ -437,16 +478,13 @@ func TestFullMediumFailsTheCulprit(t *testing.T) {
 	})
 	start(t.Context(), l, answers, "first", to("s", eventlog.Any, fact("2")))
 	<-g.reached
-	start(t.Context(), l, answers, "small", to("s", eventlog.Any, fact("3")))
-	queue(t, l, 1)
-	start(t.Context(), l, answers, "large", to("s", eventlog.Any, fact(strings.Repeat("x", 100_000))))
-	queue(t, l, 2)
-	start(t.Context(), l, answers, "small", to("s", eventlog.Any, fact("4")))
-	queue(t, l, 3)
+	const large = "1"
+	startInLine(t, l, answers, []eventlog.Write{to("s", eventlog.Any, fact("3"))}, []eventlog.Write{to("s", eventlog.Any, fact(strings.Repeat("x", 100_000)))},
+		[]eventlog.Write{to("s", eventlog.Any, fact("4"))})
 	g.proceed <- nil
 	g.open()
 	for range 4 {
-		if a := <-answers; (a.name == "large") != errors.Is(a.err, eventlog.ErrFull) || a.name != "large" && a.err != nil {
+		if a := <-answers; (a.name == large) != errors.Is(a.err, eventlog.ErrFull) || a.name != large && a.err != nil {
 			t.Errorf("%s: %v", a.name, a.err)
 		}
 	}
