@@ -423,6 +423,11 @@ func (p *program) completeModules(cmd *cobra.Command, args []string, begun strin
 	return slices.DeleteFunc(o.names(), func(s string) bool { return !strings.HasPrefix(s, begun) }), cobra.ShellCompDirectiveNoFileComp
 }
 
+// limitFlag adds the flag that says how many a command lists.
+func limitFlag(cmd *cobra.Command, value *int, most int, what string) {
+	cmd.Flags().IntVarP(value, "limit", "l", most, "at most so many "+what+", 0 for all")
+}
+
 // moduleFlag adds --module.
 func (p *program) moduleFlag(cmd *cobra.Command, value *string) {
 	cmd.Flags().StringVarP(value, "module", "m", "", "only this `module`")

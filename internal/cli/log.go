@@ -304,7 +304,7 @@ With --json it writes one array.`,
 	}
 	cmd.Flags().Uint64Var(&from, "from", 0, "first `position`")
 	cmd.Flags().Uint64Var(&to, "to", 0, "last `position`")
-	cmd.Flags().IntVarP(&limit, "limit", "l", 0, "at most so many events of each module, 0 for all")
+	limitFlag(cmd, &limit, 0, "events of each module")
 	p.filterFlags(cmd, &f)
 	return cmd
 }

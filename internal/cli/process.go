@@ -131,7 +131,7 @@ instance starts. Both list all processes, or the one of that NAME.`,
 	cmd.Flags().BoolVar(&held, "held", false, "what stands aside after a failure: held, or to be tried again")
 	cmd.Flags().BoolVar(&waiting, "waiting", false, "keys for which inputs wait until an instance starts")
 	cmd.Flags().StringVar(&status, "status", "", "only instances that are running or completed")
-	cmd.Flags().IntVarP(&limit, "limit", "l", 50, "at most so many instances, 0 for all")
+	limitFlag(cmd, &limit, 50, "instances")
 	if err := cmd.RegisterFlagCompletionFunc("status", cobra.FixedCompletions([]string{"running", "completed"}, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic(err) // the flag is there
 	}

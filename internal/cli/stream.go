@@ -60,7 +60,7 @@ func (p *program) streamList() *cobra.Command {
 	p.moduleFlag(cmd, &module)
 	cmd.Flags().StringVarP(&category, "category", "c", "", "only streams of this `category`")
 	cmd.Flags().StringVar(&prefix, "prefix", "", "only streams whose name begins so")
-	cmd.Flags().IntVarP(&limit, "limit", "l", 100, "at most so many of each module, 0 for all")
+	limitFlag(cmd, &limit, 100, "of each module")
 	return cmd
 }
 
@@ -160,7 +160,7 @@ in the stream of an instance: what was taken and decided.`,
 	}
 	p.moduleFlag(cmd, &module)
 	cmd.Flags().Uint64Var(&after, "after", 0, "only versions above this `version` (backwards: below)")
-	cmd.Flags().IntVarP(&limit, "limit", "l", 0, "at most so many events, 0 for all")
+	limitFlag(cmd, &limit, 0, "events")
 	cmd.Flags().BoolVarP(&backward, "backward", "b", false, "from the last to the first")
 	cmd.Flags().BoolVar(&brief, "brief", false, "one line for each event")
 	return cmd
