@@ -86,6 +86,14 @@ func (r *Registry) NameOf(t reflect.Type) (string, bool) {
 	return "", false
 }
 
+// PresentName returns the name that a type has today, given that or one that it had before.
+func (r *Registry) PresentName(name string) (string, bool) {
+	if found, ok := r.byName[name]; ok {
+		return found.name, true
+	}
+	return "", false
+}
+
 // Knows tells whether an event of that name would be decoded to a Go value.
 func (r *Registry) Knows(name string) bool { _, ok := r.byName[name]; return ok }
 

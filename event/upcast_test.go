@@ -87,6 +87,11 @@ func TestUpcasters(t *testing.T) {
 	if err != nil || e.Type != "moved" || e.Schema != 3 {
 		t.Errorf("what had other names is written as %q %d, %v", e.Type, e.Schema, err)
 	}
+	for name, want := range map[string]string{"moved": "moved", "relocated": "moved", "went": "moved", "unknown": ""} {
+		if got, ok := r.PresentName(name); got != want || ok != (want != "") {
+			t.Errorf("the present name of %q is %q, %v", name, got, ok)
+		}
+	}
 }
 
 func TestWhatHasNoUpcasterOrIsNewerIsNeverGuessed(t *testing.T) {

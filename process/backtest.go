@@ -34,9 +34,9 @@ var ErrNoHistory = errors.New("process: the store keeps no history of the inputs
 //   - An event that no instance took is not met, nor one that another instance took.
 //
 // Commands, events and timeouts are equal by name and payload, commands also by what undoes them; metadata and ids are not
-// compared. A command or timeout that had another name then is compared under the present one. Instances that the candidate
-// pins to an older version are counted, and not tried. Once an instance has
-// differed, its later steps count for its end, and are not listed. Where the store keeps no history, the error is ErrNoHistory.
+// compared. A command, event or timeout that had another name then is compared under the present one. Instances that the
+// candidate pins to an older version are counted, and not tried. Once an instance has differed, its later steps count for its
+// end, and are not listed. Where the store keeps no history, the error is ErrNoHistory.
 func Backtest(ctx context.Context, o BacktestOptions) (Report, error) {
 	if o.Engine == nil {
 		return Report{}, errors.New("process: a backtest needs BacktestOptions.Engine; ensue.App.Process returns it")

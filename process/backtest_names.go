@@ -35,10 +35,19 @@ func (b *backtest) timeout(name string) string {
 	return name
 }
 
+// event returns the present name of a type that the process emits.
+func (b *backtest) event(name string) string {
+	if today, ok := b.e.router.types[b.e.cfg.Home].PresentName(name); ok {
+		return today
+	}
+	return name
+}
+
 // today returns what was decided under the names of today.
 func (b *backtest) today(was *decided) *decided {
 	now := *was
 	now.sent, now.set, now.cancelled = slices.Clone(was.sent), slices.Clone(was.set), slices.Clone(was.cancelled)
+	now.emitted = slices.Clone(was.emitted)
 	for n := range now.sent {
 		s := &now.sent[n]
 		s.Type = b.command(s.Type)
@@ -51,6 +60,9 @@ func (b *backtest) today(was *decided) *decided {
 	}
 	for n := range now.cancelled {
 		now.cancelled[n] = b.timeout(now.cancelled[n])
+	}
+	for n := range now.emitted {
+		now.emitted[n].Type = b.event(now.emitted[n].Type)
 	}
 	return &now
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ensue-io/ensue/event"
 	"github.com/ensue-io/ensue/process"
 )
 
@@ -81,9 +82,10 @@ func (w *world) backtest(candidate process.Definition) process.Report {
 	return report
 }
 
-// What changed is the names of the process, of a command and of a timeout: that is no difference.
+// What changed is the names of the process, of a command, of an event and of a timeout: that is no difference.
 func TestBacktestKnowsFormerNames(t *testing.T) {
 	w := recorded(t, terms{wait: time.Hour})
+	w.types["sales"] = must(event.NewRegistry(event.Named[OrderPlaced]("order-placed"), event.Named[OrderClosed]("order-ended", event.Formerly("order-closed"))))
 	w.names = func(c process.Commands) process.Commands { return bookings{c} }
 	if r := w.backtest(purchase(0)); r.Instances != 3 || r.Differing != 0 {
 		t.Errorf("it found differences:\n%v", r)
