@@ -22,7 +22,7 @@ import (
 type Samples struct{ Memory, SQLite, Postgres int }
 
 // Everywhere runs the story in memory, on SQLite and on PostgreSQL, for which database makes a database. Under the race
-// detector it crashes at an eighth of the samples, and at 40 at most; where ENSUE_FULL is set, at every operation everywhere.
+// detector it crashes at an eighth of the samples, and at 16 at most; where ENSUE_FULL is set, at every operation everywhere.
 func Everywhere(t *testing.T, s processtest.Story, of Samples, database func(testing.TB) string) {
 	t.Helper()
 	crash := func(t *testing.T, sample int, logs func(*testing.T) func(string) eventlog.Log, realTime bool) {
@@ -30,7 +30,7 @@ func Everywhere(t *testing.T, s processtest.Story, of Samples, database func(tes
 		s := s
 		s.Logs, s.RealTime = logs, realTime
 		if s.Sample = raced.Fewer(sample); raced.On {
-			s.Sample = min(s.Sample, 40)
+			s.Sample = min(s.Sample, 16)
 		}
 		s.Twice = (s.Sample + 9) / 10
 		if os.Getenv("ENSUE_FULL") != "" {
