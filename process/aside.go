@@ -157,6 +157,16 @@ func (t *term) concerned(h *Holding, in *Taken) (handlings []handling, keys []st
 	return handlings, keys, nil
 }
 
+// ripe tells whether a request can be carried out. An event is given late when its turn has passed for the instance's owner
+// as well: what comes before it in its log would be taken for decided else (G8).
+func (t *term) ripe(r request) bool {
+	if r.Action != actGive {
+		return true
+	}
+	k := slices.IndexFunc(t.sources, func(s *source) bool { return s.module.Name == r.Input.Module && s.module.Log.ID() == r.Input.Log })
+	return k < 0 || t.sources[k].given(t.mine.partition(r.Instance), r.Input.Position)
+}
+
 // giveLate gives an instance an event whose turn has passed. That its log's mark stands above it says nothing: it is known
 // by its id.
 func (t *term) giveLate(ctx context.Context, r *request) error {

@@ -28,6 +28,7 @@ type batch struct {
 	parked   []string // instances that are held for a command
 	resumed  []string // those that no longer are
 	stats    Stats
+	alone    bool      // it is of one instance whose step the store has refused before
 	clock    time.Time // of the last event, by the replay clock
 
 	stored func(key string) (*Instance, error) // returns an instance as it is without the batch, unless it is in the cache

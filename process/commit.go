@@ -207,7 +207,7 @@ var errRepeated = errors.New("an event with the id of one that is emitted is in 
 // instances stand aside with the store's error the next time that they take it (G9).
 func (t *term) cannotSave(b *batch, err error) error {
 	var no *refusedError
-	if t.single == 0 || !errors.As(err, &no) {
+	if t.single == 0 && !b.alone || !errors.As(err, &no) {
 		return err
 	}
 	for _, c := range b.changes {

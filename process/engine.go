@@ -101,7 +101,7 @@ type atOnce struct {
 type Stats struct {
 	Inputs       int64             // taken by an instance
 	Duplicates   int64             // recognised and left alone
-	Ignored      int64             // by a declared rule
+	Ignored      int64             // by a declared rule; an event that concerns several instances counts once for each that ignores it or is missing
 	Timeouts     int64             // fired
 	Commands     int64             // that got an outcome
 	Transactions int64             // that the engine itself committed in the home log

@@ -37,6 +37,7 @@ type Holding struct {
 	Error       string    `json:"error,omitempty"`
 	Fingerprint string    `json:"fingerprint,omitempty"` // of the error: the same for all instances that failed alike
 	Stack       string    `json:"stack,omitempty"`
+	Alone       bool      `json:"alone,omitempty"`  // the store refused the step: it is tried again in an append of its own
 	Undo        bool      `json:"undo,omitempty"`   // an undo was not accepted: to resume sends it again
 	Command     event.ID  `json:"command,omitzero"` // the command that it is held for: it has no outcome, and is not dispatched meanwhile
 	Queued      int       `json:"queued"`           // inputs in the queue, the one that failed included
@@ -115,7 +116,8 @@ func (h *Holding) failed(t *Taken, err error, now time.Time, r Retry) {
 	}
 	h.Attempts++
 	var undo *UndoError
-	h.kept, h.keptTo, h.Undo = 0, 0, errors.As(err, &undo)
+	var no *refusedError
+	h.kept, h.keptTo, h.Undo, h.Alone = 0, 0, errors.As(err, &undo), errors.As(err, &no)
 	h.Input, h.Error, h.Stack, h.Fingerprint = t.describe(), bounded(err.Error(), 2000), "", fingerprint(h.Instance, err)
 	var step *StepError
 	if errors.As(err, &step) {

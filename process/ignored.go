@@ -10,9 +10,10 @@ import (
 
 // ignoredCount counts the inputs that a rule ignored because there was no instance.
 type ignoredCount struct {
-	Count  int64  `json:"count"`
-	Marks  []Mark `json:"marks"`            // what was counted, so that it isn't counted again when cursors are lost
-	Passed []Mark `json:"passed,omitempty"` // the same, of what was then given to all that it concerns: the partition is behind it
+	Count  int64          `json:"count"`
+	Marks  []Mark         `json:"marks"`            // what was counted, so that it isn't counted again when cursors are lost
+	Nth    map[string]int `json:"nth,omitempty"`    // by module, of the event at its mark: how many of the partition had it before the last that it was counted for
+	Passed []Mark         `json:"passed,omitempty"` // as Marks, of what was then given to all that it concerns: the partition is behind it
 	dirty  bool
 }
 
@@ -28,7 +29,9 @@ func (k ignoredKey) entry(process string) string {
 	return eventlog.Key(ignoredPrefix, process, k.rule, fmt.Sprintf("%03d", k.partition))
 }
 
-// Ignored returns how many inputs each rule of a process ignored because there was no instance for them.
+// Ignored returns how many inputs each rule of a process ignored because there was no instance for them. An event that
+// concerns several instances counts once for each that is missing, as it is an input of each that is there; one without a
+// key counts once.
 func Ignored(ctx context.Context, log eventlog.Log, process string) (map[string]int64, error) {
 	all := map[string]int64{}
 	err := eachIgnored(ctx, log, process, func(k ignoredKey, c *ignoredCount) { all[k.rule] += c.Count })
@@ -69,24 +72,33 @@ func readIgnored(ctx context.Context, log eventlog.Log, process string, m mine) 
 	return counts, err
 }
 
-// countIgnored counts an input that there was no instance for.
+// countIgnored counts an input that there was no instance for: an event that concerns several once for each.
 func (t *term) countIgnored(partition int, rule string, in *Taken) {
+	it := t.giving
+	if it == nil || it.ID != in.ID { // it comes late, or out of a queue: it was marked there, and is not met again
+		t.ignoreWaiting(rule, partition)
+		return
+	}
 	k := ignoredKey{rule, partition}
 	c := t.ignored[k]
 	if c == nil {
 		c = &ignoredCount{}
 		t.ignored[k] = c
 	}
-	if t.giving != nil && t.giving.ID == in.ID {
-		t.giving.ignored = append(t.giving.ignored, k)
-	}
-	i := Instance{Marks: c.Marks}
-	if i.Duplicate(in) {
+	it.ignored = append(it.ignored, k)
+	if at := position(c.Marks, in); in.Position < at || in.Position == at && it.nth <= c.Nth[in.Module] {
 		t.batch.stats.Duplicates++
 		return
 	}
+	i := Instance{Marks: c.Marks}
 	i.mark(Mark{Module: in.Module, Log: in.Log, Position: in.Position})
 	c.Marks, c.dirty = i.Marks, true
+	if c.Nth == nil {
+		c.Nth = map[string]int{}
+	}
+	if c.Nth[in.Module] = it.nth; it.nth == 0 {
+		delete(c.Nth, in.Module)
+	}
 	c.Count++
 	t.batch.stats.Ignored++
 	t.batch.ignored[k] = c

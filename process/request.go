@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ensue-io/ensue/event"
@@ -107,7 +108,7 @@ func (t *term) readRequests(ctx context.Context) (all []request, err error) {
 // takeRequests carries out what operators asked for, as much as the batch has room for. A request goes, and its answer
 // is there, with the commit of what it led to.
 func (t *term) takeRequests(ctx context.Context) error {
-	if len(t.asked) == 0 {
+	if !slices.ContainsFunc(t.asked, t.ripe) { // what is not is in the store as well
 		if !t.ask {
 			return nil
 		}
@@ -131,7 +132,7 @@ func (t *term) takeRequests(ctx context.Context) error {
 			left = append(left, t.asked[n:]...)
 			break
 		}
-		if t.batch.touched(r.Instance) { // what stands in the store is not yet what is so
+		if t.batch.touched(r.Instance) || !t.ripe(*r) { // what stands in the store is not yet what is so
 			left = append(left, *r)
 			continue
 		}

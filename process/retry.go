@@ -138,7 +138,7 @@ func (t *term) takeRetries(ctx context.Context) error {
 		if t.batch.inputs >= most {
 			return nil
 		}
-		if t.batch.holds[h.Instance] != nil {
+		if t.batch.holds[h.Instance] != nil || t.alone(h) {
 			continue // it fell behind in this very batch: its queue can be read when that is committed
 		}
 		if err := t.retry(ctx, h, most-t.batch.inputs); err != nil {
@@ -146,6 +146,39 @@ func (t *term) takeRetries(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// alone tells whether what failed is to be tried again in an append of its own: the store may refuse it once more.
+func (t *term) alone(h *Holding) bool {
+	return h.Alone && t.single == 0 && t.refuse[refused{h.Instance, h.InputID}] == nil
+}
+
+// retryAlone takes a turn for one instance whose step the store has refused, so that nobody else's batch is split when it
+// refuses it again. Every second turn is for the others.
+func (t *term) retryAlone(ctx context.Context) (bool, error) {
+	own := !t.fair
+	t.fair = true
+	if own || len(t.retries) == 0 {
+		return false, nil
+	}
+	due := dueRetries(t.retries, t.cfg.Now())
+	k := slices.IndexFunc(due, t.alone)
+	if k < 0 {
+		return false, nil
+	}
+	t.batch.alone = true
+	if err := t.retry(ctx, due[k], 1); err != nil {
+		return false, err
+	}
+	if t.batch.alone = !t.batch.empty(); !t.batch.alone {
+		return false, nil
+	}
+	t.fair = false
+	t.setBusy()
+	if err := t.commit(ctx, false); err != nil {
+		return false, err
+	}
+	return true, t.written() // nobody's batch is to fail behind it
 }
 
 func dueRetries(retries map[string]*Holding, now time.Time) []*Holding {
@@ -210,6 +243,7 @@ func (t *term) retry(ctx context.Context, h *Holding, room int) error {
 		}
 		t.batch.inputs++
 		t.unqueue(h, &items[n])
+		h.Alone = false
 		if h.kept > 0 && born && inst.Status != New { // what was deferred until now comes next
 			h.kept, h.keptTo = 0, 0
 			t.batch.hold(h)
@@ -293,7 +327,7 @@ func (t *term) takeQueued(h *Holding, inst *Instance, item *queued) (staying, *T
 		if err := t.takeFired(inst, &fired); err != nil {
 			return gone, &fired, err
 		}
-		if t.batch.inputs++; t.single > 0 || t.router.unsettled(inst) { // what was deferred comes before what queues
+		if t.batch.inputs++; t.limit() == 1 || t.router.unsettled(inst) { // what was deferred comes before what queues
 			return untilNext, nil, nil
 		}
 	}

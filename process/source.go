@@ -101,6 +101,8 @@ type item struct {
 	claims    []ClaimedKey // that it names
 	given     int          // so many of the keys have been given it
 	claimed   int          // and of the claimed ones
+	offered   []int        // the same, by partition
+	nth       int          // how many of its partition had it before the one that is given it now
 	ignored   []ignoredKey // the counts in which it is
 	others    bool         // it concerns partitions of other workers alone
 	err       error        // it cannot be decoded or located
@@ -222,6 +224,18 @@ func (s *source) read(ctx context.Context, r *router, replay bool, at eventlog.P
 	return p
 }
 
+// offer takes note that one of a partition is given the input.
+func (it *item) offer(partition, partitions int) {
+	if len(it.keys)+len(it.claims) < 2 {
+		return
+	}
+	if it.offered == nil {
+		it.offered = make([]int, partitions)
+	}
+	it.nth = it.offered[partition]
+	it.offered[partition]++
+}
+
 // ownKey returns the key of an input that is no instance's: of an event that cannot be decoded or located the one under
 // which it is held, of one that has no key the empty one.
 func (it *item) ownKey() string {
@@ -288,6 +302,22 @@ func (s *source) pop() {
 // term or before.
 func (s *source) routed(partition int) eventlog.Position {
 	return max(s.taken, s.cursors[partition].Position, s.known[partition])
+}
+
+// given tells whether everything up to a position was given to the partition's instances.
+func (s *source) given(partition int, p eventlog.Position) bool {
+	if len(s.buffer) > 0 {
+		return p < s.buffer[0].Position || p <= s.routed(partition)
+	}
+	return p <= max(s.scanned, s.routed(partition))
+}
+
+// routedTo is routed for one instance: what it was given of the event that not all have yet whom that concerns counts as well.
+func (s *source) routedTo(key string, partition int) eventlog.Position {
+	if len(s.buffer) > 0 && slices.Contains(s.buffer[0].keys[:s.buffer[0].given], key) {
+		return s.buffer[0].Position
+	}
+	return s.routed(partition)
 }
 
 // handled tells whether the partition had handled the position before this term.

@@ -106,6 +106,8 @@ func (t *term) takeEvent(ctx context.Context, s *source, it *item) (whole bool, 
 	if it.others || t.skipped[it.ID] {
 		return true, nil
 	}
+	t.giving = it
+	defer func() { t.giving = nil }()
 	if it.err != nil { // nobody knows whom it concerns: it is held under a key of its own
 		key := it.ownKey()
 		p := t.mine.partition(key)
@@ -135,6 +137,7 @@ func (t *term) takeEvent(ctx context.Context, s *source, it *item) (whole bool, 
 		t.batch.looked++
 		key := it.keys[it.given]
 		p := t.mine.partition(key)
+		it.offer(p, t.cfg.Partitions)
 		if s.handled(p, it.Position) {
 			continue // read again since another partition's cursor is behind: it counts for nothing
 		}
@@ -152,6 +155,7 @@ func (t *term) takeEvent(ctx context.Context, s *source, it *item) (whole bool, 
 			return false, nil
 		}
 		t.batch.looked++
+		it.offer(t.mine.partition(it.claims[it.claimed].place()), t.cfg.Partitions)
 		if err := t.takeClaimed(ctx, s, it, it.claims[it.claimed]); err != nil {
 			return false, err
 		}
@@ -302,7 +306,7 @@ func (t *term) birth(inst *Instance, in *Taken) *Birth {
 func (t *term) passed(key string, in *Taken) (marks []Mark) {
 	p := t.mine.partition(key)
 	for _, s := range t.sources {
-		if at := s.routed(p); at > 0 && (s.module.Name != in.Module || in.late) {
+		if at := s.routedTo(key, p); at > 0 && (s.module.Name != in.Module || in.late) {
 			marks = append(marks, Mark{Module: s.module.Name, Log: s.module.Log.ID(), Position: at})
 		}
 	}

@@ -33,6 +33,7 @@ type term struct {
 	holds    map[string]*Holding
 	retries  map[string]*Holding // those of holds that are tried again
 	skipped  map[event.ID]bool   // events that could not be decoded and that an operator skipped, of all partitions
+	fair     bool                // the last turn was for all
 	asked    []request           // of operators, still to be executed
 	ask      bool                // it must look for them
 	tidied   time.Time           // when it last looked for answers that nobody collected
@@ -42,7 +43,7 @@ type term struct {
 	claims   claims
 	batch    batch    // that is gathered
 	writing  *writing // the one before it, which is being written
-	giving   *item    // the event that is given to those whom it concerns
+	giving   *item    // the event that is given to those whom it concerns, while it is
 
 	unanswered map[string][]unanswered // by the replay clock: commands whose outcomes their instances wait for
 
@@ -204,7 +205,7 @@ func (t *term) failed(err error) error {
 
 // limit is how many inputs the next batch takes at most.
 func (t *term) limit() int {
-	if t.single > 0 {
+	if t.single > 0 || t.batch.alone {
 		return 1
 	}
 	return t.cfg.Batch
@@ -226,6 +227,9 @@ func (t *term) turn(ctx context.Context) (bool, error) {
 	t.timers.trim()
 	t.cache.turn()
 	t.claims.begin(ctx, t)
+	if alone, err := t.retryAlone(ctx); err != nil || alone {
+		return err == nil, err
+	}
 	if err := t.takeArrived(ctx); err != nil {
 		return false, err
 	}
@@ -360,7 +364,6 @@ func (t *term) takeInTime(ctx context.Context) error {
 			t.batch.clock = at
 		}
 		it, _ := s.next()
-		t.giving = it
 		if whole, err := t.takeEvent(ctx, s, it); err != nil || !whole {
 			return err
 		}

@@ -40,7 +40,6 @@ type ledger struct {
 	from    string // place behind which the books begin
 	tallies map[string]*tally
 	lost    int
-	first   bool // nothing was settled yet
 }
 
 // book is what an instance says of the events that it took.
@@ -71,7 +70,7 @@ func (c *check) account(ctx context.Context) (*ledger, error) {
 		return nil, nil //nolint:nilnil // there is none
 	}
 	l := &ledger{check: c, engine: c.engines[k], router: c.engines[k].router, most: c.booked, place: eventlogPlace(c), waiting: map[string]map[event.ID]bool{},
-		aside: map[event.ID]bool{}, cursors: map[string][]eventlog.Position{}, books: map[string]*book{}, tallies: map[string]*tally{}, first: true}
+		aside: map[event.ID]bool{}, cursors: map[string][]eventlog.Position{}, books: map[string]*book{}, tallies: map[string]*tally{}}
 	if why := l.stranger(); why != "" {
 		return nil, c.report(Problem{Kind: NotChecked, Module: c.Name, Process: c.d.Process, What: fmt.Sprintf("whether process %q has accounted for every input: %s", c.d.Process, why)})
 	}
@@ -207,7 +206,7 @@ func (l *ledger) settle(ctx context.Context, upTo string, last bool) error {
 			return err
 		}
 	}
-	l.books, l.booked, l.from, l.first = map[string]*book{}, 0, upTo, false
+	l.books, l.booked, l.from = map[string]*book{}, 0, upTo
 	return nil
 }
 
@@ -263,7 +262,6 @@ func (l *ledger) event(ctx context.Context, in *Taken, upTo string, last bool) e
 		}
 		return nil
 	}
-	counted := map[int]bool{} // partitions: such events are counted once for each
 	for _, key := range keys {
 		if at := l.place(key); at <= l.from || !last && at > upTo {
 			continue
@@ -273,9 +271,7 @@ func (l *ledger) event(ctx context.Context, in *Taken, upTo string, last bool) e
 			return err
 		}
 		if none {
-			p := consumer.Partition(key, l.d.Partitions)
-			t.add(1, l.passed(in, key) && !counted[p] && (len(keys) == 1 || l.first && last))
-			counted[p] = true
+			t.add(1, l.passed(in, key))
 		}
 	}
 	return nil
