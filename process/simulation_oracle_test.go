@@ -31,7 +31,6 @@ type oracle struct {
 	sent      map[event.ID]*simSent
 	tries     map[event.ID]int // attempts without an answer, by command
 	ignored   int              // inputs that were ignored where there was no instance
-	passedBy  map[string]bool  // those of them that were not deferred before: an event counts once for a partition
 	appends   int
 	steps     int
 }
@@ -83,7 +82,7 @@ type simSent struct {
 
 func newOracle(s *simulation) *oracle {
 	o := &oracle{s: s, members: map[event.ID]bool{}, owners: make([]event.ID, s.cfg.Partitions), events: map[string][]simEvent{}, seen: map[string]eventlog.Position{},
-		byID: map[event.ID]*simEvent{}, cursors: map[string][]eventlog.Position{}, instances: map[string]*simInstance{}, sent: map[event.ID]*simSent{}, passedBy: map[string]bool{}, tries: map[event.ID]int{}}
+		byID: map[event.ID]*simEvent{}, cursors: map[string][]eventlog.Position{}, instances: map[string]*simInstance{}, sent: map[event.ID]*simSent{}, tries: map[event.ID]int{}}
 	for _, m := range simModules {
 		o.cursors[m] = make([]eventlog.Position, s.cfg.Partitions)
 	}
