@@ -228,6 +228,9 @@ func ruleOf(rule string) string { return bounded(rule, 150) }
 // leave records with the instance that an input was left out, on an operator's decision. A compensation goes on behind
 // the outcome of a command that is left at that.
 func (t *term) leave(inst *Instance, rec *Record, r *request) error {
+	if err := t.storeRefused(r, rec.Input.ID); err != nil {
+		return err
+	}
 	rec.Why, rec.Operator = r.Reason, r.By
 	if inst.Compensating && inst.Status == Running && rec.Input.isOutcome() {
 		return t.decide(inst, rec, r)
@@ -252,10 +255,10 @@ func (t *term) decide(inst *Instance, rec *Record, r *request) error {
 	return err
 }
 
-// ignoreAsked puts the record of an input that an operator had ignored into the batch. The record must be one that the
-// store keeps, also where the input was too large to be taken: then it holds no payload; the input's own log has it.
-func (t *term) ignoreAsked(inst *Instance, rec *Record) error {
-	in := &rec.Input
+// lean makes the record of an ignored input one that the store keeps, also where the input is too large to be taken: then
+// it holds no payload; the input's own log has it.
+func (r *Record) lean() {
+	in := &r.Input
 	size := len(in.Data) + len(in.Result)
 	if in.Replaced != nil {
 		size += len(in.Replaced.Data) + len(in.Replaced.Result)
@@ -263,6 +266,15 @@ func (t *term) ignoreAsked(inst *Instance, rec *Record) error {
 	if size > eventlog.MaxPayload/2 {
 		in.Data, in.Result, in.Replaced = nil, nil, nil
 	}
+}
+
+// ignoreAsked puts the record of an input that an operator had ignored into the batch.
+func (t *term) ignoreAsked(inst *Instance, rec *Record) error {
+	in := &rec.Input
+	if err := t.wasRefused(inst, in); err != nil {
+		return err
+	}
+	rec.lean()
 	t.router.of(inst).def.stamp(inst, rec)
 	inst.note(rec)
 	t.batch.stats.Ignored++

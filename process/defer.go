@@ -104,6 +104,9 @@ func (t *term) until(h *Holding, in *Taken) time.Time {
 
 // postpone keeps an input for a later phase.
 func (t *term) postpone(inst *Instance, in *Taken) error {
+	if err := t.wasRefused(inst, in); err != nil {
+		return err
+	}
 	own := t.router.of(inst).def
 	rec, err := own.postpone(inst, in)
 	if err != nil {
@@ -133,8 +136,9 @@ func (t *term) settle(h *Holding, inst *Instance) (bool, error) {
 	for len(inst.Deferred) > 0 {
 		if inst.Ending == Cancelled && t.batch.inputs < t.limit() {
 			t.batch.inputs++
-			if err := t.ignoreAsked(inst, ignoring(&inst.Deferred[0], string(Cancelled))); err != nil {
-				return false, err
+			in := inst.Deferred[0]
+			if err := t.ignoreAsked(inst, ignoring(&in, string(Cancelled))); err != nil {
+				return false, t.failAgain(h, &in, err)
 			}
 			continue
 		}
@@ -171,7 +175,11 @@ func (t *term) takeUp(inst *Instance, in Taken, facts []handling, p Policy, phas
 
 // drop ignores a deferred input.
 func (t *term) drop(inst *Instance, in *Taken, rule string) error {
+	if err := t.wasRefused(inst, in); err != nil {
+		return err
+	}
 	rec := ignoring(in, rule)
+	rec.lean()
 	t.router.of(inst).def.stamp(inst, rec)
 	inst.note(rec)
 	t.batch.stats.Ignored++
@@ -181,6 +189,9 @@ func (t *term) drop(inst *Instance, in *Taken, rule string) error {
 
 // resume is a step on an input that was deferred.
 func (t *term) resume(inst *Instance, in *Taken, facts []handling) error {
+	if err := t.wasRefused(inst, in); err != nil {
+		return err
+	}
 	had := timerNames(inst)
 	rec, s, err := t.router.of(inst).def.resume(t, inst, in, facts)
 	if err != nil {
@@ -229,6 +240,9 @@ func (t *term) waitAnew(ctx context.Context, h *Holding, r *request) error {
 	from := now
 	if t.cfg.Replay {
 		from = inst.Timers[k].Due // there its clock stands
+	}
+	if err := t.storeRefused(r, r.id); err != nil {
+		return err
 	}
 	own := t.router.of(inst).def
 	rec := &Record{Input: Taken{Kind: OperatorInput, ID: r.id, Type: string(r.Action), Time: now}, Why: r.Reason, Operator: r.By}

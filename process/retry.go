@@ -148,6 +148,18 @@ func (t *term) takeRetries(ctx context.Context) error {
 	return nil
 }
 
+// wasRefused returns the store's error, once, where it could not keep what became of the input when it was taken alone: its
+// instance stands aside with that.
+func (t *term) wasRefused(inst *Instance, in *Taken) error {
+	key := refused{inst.Key, in.ID}
+	err := t.refuse[key]
+	if err == nil {
+		return nil
+	}
+	delete(t.refuse, key)
+	return t.stepError(inst.Key, in, err)
+}
+
 // alone tells whether what failed is to be tried again in an append of its own: the store may refuse it once more.
 func (t *term) alone(h *Holding) bool {
 	return h.Alone && t.single == 0 && t.refuse[refused{h.Instance, h.InputID}] == nil

@@ -256,8 +256,7 @@ func (t *term) offer(inst *Instance, in *Taken, handlings []handling) error {
 	case Defer:
 		return t.postpone(inst, in)
 	default:
-		t.ignore(inst, in, ignoredRule(inst, phase, handlings))
-		return nil
+		return t.ignore(inst, in, ignoredRule(inst, phase, handlings))
 	}
 }
 
@@ -348,9 +347,8 @@ func (t *term) noInstance(key string, in *Taken, declared Policy) error {
 
 // step computes a step and puts it into the batch.
 func (t *term) step(inst *Instance, in *Taken, birth *Birth, handlings []handling) error {
-	if err := t.refuse[refused{inst.Key, in.ID}]; err != nil {
-		delete(t.refuse, refused{inst.Key, in.ID})
-		return &StepError{Process: t.timers.process, Instance: inst.Key, Input: in.describe(), Err: err}
+	if err := t.wasRefused(inst, in); err != nil {
+		return err
 	}
 	had := timerNames(inst)
 	rec, s, err := t.router.of(inst).def.step(t, inst, in, birth, handlings)
@@ -399,14 +397,19 @@ func timerNames(inst *Instance) []string {
 }
 
 // ignore records with the instance that an input was ignored, and by which rule.
-func (t *term) ignore(inst *Instance, in *Taken, rule string) {
+func (t *term) ignore(inst *Instance, in *Taken, rule string) error {
+	if err := t.wasRefused(inst, in); err != nil {
+		return err
+	}
 	rec := &Record{Input: *in, Ignored: rule}
+	rec.lean()
 	if inst.Status == Running { // a completed one stays what it was
 		t.router.of(inst).def.stamp(inst, rec)
 	}
 	inst.note(rec)
 	t.batch.stats.Ignored++
 	t.batch.step(inst, Taking{Record: *rec, Home: in.Kind == EventInput && in.Module == t.cfg.Home && in.Log == t.home.Log.ID()})
+	return nil
 }
 
 // takeTimeout lets a timeout fire, if it still stands: one that was cancelled or replaced does not.
