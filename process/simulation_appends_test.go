@@ -162,6 +162,11 @@ func (o *oracle) enqueued(key, part string, value []byte) {
 		return
 	}
 	i := o.instance(key)
+	if was, there := i.queue[number(part)]; there {
+		o.rewritten(key, &was, &in)
+		i.queue[number(part)] = in
+		return
+	}
 	switch {
 	case in.Kind == EventInput && (i.taken[in.ID] || i.ignored[in.ID]):
 		o.fail("G8: %s stands in the queue of %s, and was decided before", in.describe(), key)
@@ -226,7 +231,7 @@ func (o *oracle) settled(key string, n int) {
 	if err != nil {
 		o.fail("G7: command %d of %s is no longer pending: %v", n, key, err)
 	}
-	if (sent.Type == "reserve" || is == command.Failed || is == command.Expired) && !sent.queued && !sent.recorded {
+	if (sent.Type == "reserve" || sent.Undo != nil || sent.Undoes > 0 || is == command.Failed || is == command.Expired) && !sent.queued && !sent.recorded {
 		o.fail("G7: command %d of %s is no longer pending, and its outcome was not recorded", n, key)
 	}
 }

@@ -33,6 +33,7 @@ type oracle struct {
 	ignored   int              // inputs that were ignored where there was no instance
 	passedBy  map[string]bool  // those of them that were not deferred before: an event counts once for a partition
 	appends   int
+	kinds     map[string]int // how often what happened
 	steps     int
 }
 
@@ -51,39 +52,45 @@ type simEvent struct {
 
 // simInstance is what the oracle knows of an instance.
 type simInstance struct {
-	status   Status
-	born     int // the append in which it was
-	birth    *simEvent
-	steps    []Record
-	taken    map[event.ID]bool // events, those included that came too late
-	ignored  map[event.ID]bool // events that were passed when there was no instance
-	deferred map[event.ID]bool
-	high     map[string]eventlog.Position // by module
-	late     map[string]eventlog.Position // the same of what was deferred
-	timers   map[string]Timer
-	once     map[string]bool
-	sent     int
-	effected int // number of the last command that took effect
-	pending  map[int]event.ID
-	queue    map[int]Taken
-	place    int     // its phase
-	kept     []Taken // deferred until another phase
-	full     bool    // as many wait for the instance as may
-	wasFull  int     // the last append before which that was so
+	status       Status
+	born         int // the append in which it was
+	birth        *simEvent
+	steps        []Record
+	taken        map[event.ID]bool // events, those included that came too late
+	ignored      map[event.ID]bool // events that were passed when there was no instance
+	deferred     map[event.ID]bool
+	high         map[string]eventlog.Position // by module
+	late         map[string]eventlog.Position // the same of what was deferred
+	timers       map[string]Timer
+	once         map[string]bool
+	sent         int
+	effected     int // number of the last command that took effect
+	pending      map[int]event.ID
+	queue        map[int]Taken
+	place        int        // its phase
+	kept         []Taken    // deferred until another phase
+	commands     []*simSent // that it sent, by number
+	compensating bool       // it was given up
+	full         bool       // as many wait for the instance as may
+	wasFull      int        // the last append before which that was so
 }
 
 // simSent is a command that was decided and committed.
 type simSent struct {
 	Sent
-	instance string
-	effects  int
-	queued   bool // its outcome stands in a queue
-	recorded bool // its outcome was taken
+	instance  string
+	effects   int
+	queued    bool     // its outcome stands in a queue
+	recorded  bool     // its outcome was taken
+	outcome   Kind     // what became of it; 0 while that was not taken
+	undo      *simSent // that was sent last to undo it
+	undone    int      // effects of undos
+	leftAlone bool     // its undo was not accepted, and an operator left it at that
 }
 
 func newOracle(s *simulation) *oracle {
 	o := &oracle{s: s, members: map[event.ID]bool{}, owners: make([]event.ID, s.cfg.Partitions), events: map[string][]simEvent{}, seen: map[string]eventlog.Position{},
-		byID: map[event.ID]*simEvent{}, cursors: map[string][]eventlog.Position{}, instances: map[string]*simInstance{}, sent: map[event.ID]*simSent{}, passedBy: map[string]bool{}, tries: map[event.ID]int{}}
+		byID: map[event.ID]*simEvent{}, cursors: map[string][]eventlog.Position{}, instances: map[string]*simInstance{}, sent: map[event.ID]*simSent{}, passedBy: map[string]bool{}, tries: map[event.ID]int{}, kinds: map[string]int{}}
 	for _, m := range simModules {
 		o.cursors[m] = make([]eventlog.Position, s.cfg.Partitions)
 	}
@@ -170,6 +177,10 @@ func (o *oracle) scan(module string) (emitted int) {
 			o.effect(rec, func(c simReserve) bool { return c.ID == fact.ID && c.N == fact.N })
 		case simShipped:
 			o.effect(rec, func(c simReserve) bool { return c.ID == fact.ID && c.N == fact.N })
+		case simFreed:
+			o.effect(rec, func(c simReserve) bool { return c.ID == fact.ID && c.N == fact.N })
+		case simRecalled:
+			o.effect(rec, func(c simReserve) bool { return c.ID == fact.ID && c.N == fact.N })
 		}
 	}
 	o.seen[module] = head
@@ -179,7 +190,7 @@ func (o *oracle) scan(module string) (emitted int) {
 // effect checks that a command takes effect once, as it was decided, and in its turn (G7).
 func (o *oracle) effect(rec event.Recorded, same func(simReserve) bool) {
 	sent := o.sent[rec.Metadata.Causation]
-	var c simReserve // a simShip has the same members
+	var c simReserve // the others have the same members
 	switch {
 	case sent == nil:
 		o.fail("G7: %s at %d is the effect of a command that no committed step sent", rec.Type, rec.Position)
@@ -191,6 +202,7 @@ func (o *oracle) effect(rec event.Recorded, same func(simReserve) bool) {
 		o.fail("G7: %s %d of %s took effect twice", sent.Type, sent.Number, sent.instance)
 	}
 	o.inTime(rec, sent)
+	o.undone(rec, sent)
 	i := o.instance(sent.instance)
 	if sent.Number <= i.effected {
 		o.fail("G7: %s %d of %s took effect behind %d", sent.Type, sent.Number, sent.instance, i.effected)

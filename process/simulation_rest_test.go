@@ -3,13 +3,13 @@ package process
 import (
 	"context"
 	"time"
-
-	"github.com/ensue-io/ensue/eventlog"
 )
 
 // rest lets everything come to rest: nothing goes wrong any more, an operator has what is held tried again, and time
 // passes for as long as something is due.
 func (s *simulation) rest() {
+	s.oracle.kinds["steps before the end"] += s.oracle.steps
+	s.oracle.kinds["events"] += s.numbered
 	s.calm = true
 	clear(s.trouble)
 	for _, w := range s.workers {
@@ -21,7 +21,7 @@ func (s *simulation) rest() {
 		s.start()
 	}
 	s.settle()
-	if s.resume() && s.oracle.wrong == nil {
+	for s.oracle.wrong == nil && s.resume() {
 		s.start()
 		s.settle()
 	}
@@ -51,10 +51,7 @@ func (s *simulation) settle() {
 				sooner(t.Due)
 			}
 		}
-		for h, err := range Holdings(context.Background(), s.logs["home"], "sim") {
-			if err != nil {
-				s.oracle.fail("entries: %v", err)
-			}
+		for _, h := range s.holdings() {
 			if h.Queued > 0 || h.Condition != Waiting {
 				sooner(h.RetryAt)
 			}
@@ -138,27 +135,16 @@ func (s *simulation) resume() bool {
 		w.w.leave(context.Background())
 		s.bury(w)
 	}
-	var writes []eventlog.Write
-	for h, err := range Holdings(context.Background(), s.logs["home"], "sim") {
-		if err != nil {
-			s.oracle.fail("entries: %v", err)
-		}
+	var requests []request
+	for _, h := range s.holdings() {
 		if h.Condition == Held {
-			h.Condition, h.RetryAt = Retrying, s.clock
-			put, err := h.put("sim")
-			if err != nil {
-				panic(err)
-			}
-			writes = append(writes, put)
+			requests = append(requests, request{Action: ActResume, Instance: h.Instance, About: aboutHold(&h)})
 		}
 	}
-	if len(writes) == 0 {
+	if len(requests) == 0 {
 		return false
 	}
-	if _, err := s.logs["home"].Append(context.Background(), writes...); err != nil {
-		panic(err)
-	}
-	s.oracle.appended(nil, writes)
-	s.log("an operator has %d instances tried again", len(writes))
+	s.ask(requests...)
+	s.log("an operator has %d instances tried again", len(requests))
 	return true
 }

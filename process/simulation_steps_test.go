@@ -14,7 +14,7 @@ func (o *oracle) step(key string, s *Taking) {
 	o.s.log("      %s takes %s", key, r.told())
 	what := fmt.Sprintf("%s: %s", key, in.describe())
 	switch {
-	case i.status == Completed && r.Ignored != "completed":
+	case i.status == Completed && r.Ignored == "":
 		o.fail("G10: %s, and it had completed", what)
 	case i.status != New && r.Birth != nil, i.status == New && r.Birth == nil:
 		o.fail("G10: %s: %v, birth %v", what, i.status, r.Birth)
@@ -57,17 +57,7 @@ func (o *oracle) step(key string, s *Taking) {
 		}
 		i.once[once] = true
 	}
-	for _, sent := range r.Sent {
-		i.sent++
-		if o.sent[sent.ID] != nil || sent.Number != i.sent {
-			o.fail("G7: %s: command %d has id or number of another", what, sent.Number)
-		}
-		if want := simDeadline(&sent, in.Time); !sent.Before.Equal(want) {
-			o.fail("G6: %s: command %d has the deadline %s, want %s", what, sent.Number, sent.Before, want)
-		}
-		o.sent[sent.ID] = &simSent{Sent: sent, instance: key}
-		i.pending[sent.Number] = sent.ID
-	}
+	o.undoes(key, i, r, what)
 	if r.Completed {
 		i.status = Completed
 		clear(i.timers)
@@ -118,6 +108,9 @@ func (r *Record) told() string {
 	if r.Emitted > 0 {
 		what += fmt.Sprintf(", emits %d", r.Emitted)
 	}
+	if r.Compensating {
+		what += ", is given up"
+	}
 	if r.Completed {
 		what += ", completes"
 	}
@@ -156,7 +149,10 @@ func (o *oracle) takeOutcome(i *simInstance, in *Taken, what string) {
 	case sent.recorded:
 		o.fail("G7: %s: the outcome was taken before", what)
 	}
-	sent.recorded, sent.queued = true, false
+	sent.recorded, sent.queued, sent.outcome = true, false, in.Kind
+	if sent.Undoes > 0 && in.Kind != AcceptedInput {
+		o.happens("undo " + in.Kind.String())
+	}
 	o.outcomeIs(in, sent, what)
 }
 
