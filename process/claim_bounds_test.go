@@ -178,3 +178,33 @@ func TestVerifyFindsBrokenClaims(t *testing.T) {
 		}
 	}
 }
+
+// An input that was one too many for a key that nobody had claimed is ignored for good: there is room beside the key later,
+// and an instance that has claimed it, when the cursors are lost.
+func TestG8_G9_WhatWasOneTooManyBesideAKeyIsNeverTaken(t *testing.T) {
+	for _, claims := range []bool{true, false} {
+		t.Run(fmt.Sprint(claims), func(t *testing.T) {
+			w := claimWorld(t)
+			w.config.Definition = w.config.Definition.Deferring(process.Deferral{Most: 2, Within: time.Hour, Then: process.Ignore})
+			w.happen(Paid{"d", 1}, Paid{"d", 2}, Paid{"d", 3})
+			w.run()
+			w.wantClaims("one too many", `d: "", 2 waiting`)
+			want := []string{"paid 1", "paid 2"}
+			w.happen(OrderPlaced{ID: "x"}, Issued{"d", "x"})
+			w.run()
+			if !claims { // and nobody has the key any more
+				w.happen(Withdrawn{"d", "x"})
+				w.run()
+			}
+			w.loseCursors()
+			w.run()
+			w.wantTook("when the cursors were lost", "x", want...)
+			if claims {
+				w.wantClaims("when the cursors were lost", `d: "x", 0 waiting`)
+			} else {
+				w.wantClaims("when the cursors were lost")
+			}
+			w.verify()
+		})
+	}
+}

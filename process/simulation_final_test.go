@@ -61,7 +61,11 @@ func (o *oracle) load(key string) *Instance {
 func (o *oracle) final() {
 	for _, m := range simModules {
 		for n := range o.events[m] {
-			e := &o.events[m][n]
+			e := o.events[m][n]
+			if e.doc != "" {
+				o.decidedBeside(e)
+				continue
+			}
 			for _, key := range e.keys {
 				o.decided(key, e)
 			}
@@ -73,6 +77,7 @@ func (o *oracle) final() {
 	for _, key := range slices.Sorted(maps.Keys(o.instances)) {
 		o.finally(key)
 	}
+	o.nothingWaits()
 	counts, err := Ignored(context.Background(), o.s.logs["home"], "sim")
 	if err != nil {
 		o.fail("ignored: %v", err)
@@ -142,9 +147,9 @@ func (o *oracle) finally(key string) {
 		}
 		var again *Record
 		if rec.Resumed {
-			again, _, err = o.home.def.resume(o.world, plain, &in, handlings)
+			again, _, err = o.home.def.resume(simAsRecorded{o.world, rec}, plain, &in, handlings)
 		} else {
-			again, _, err = o.home.def.step(o.world, plain, &in, rec.Birth, handlings)
+			again, _, err = o.home.def.step(simAsRecorded{o.world, rec}, plain, &in, rec.Birth, handlings)
 		}
 		if err != nil || toJSON(again) != toJSON(rec) {
 			o.fail("%s decided %s, and decides %s again (%v)", key, toJSON(rec), toJSON(again), err)

@@ -23,7 +23,7 @@ type oracle struct {
 	joining   *simWorker
 	members   map[event.ID]bool
 	owners    []event.ID // by partition
-	events    map[string][]simEvent
+	events    map[string][]*simEvent
 	seen      map[string]eventlog.Position // by module: events are known up to it
 	byID      map[event.ID]*simEvent
 	cursors   map[string][]eventlog.Position // by module and partition
@@ -33,7 +33,10 @@ type oracle struct {
 	ignored   int              // inputs that were ignored where there was no instance
 	passedBy  map[string]bool  // those of them that were not deferred before: an event counts once for a partition
 	appends   int
-	kinds     map[string]int // how often what happened
+	kinds     map[string]int      // how often what happened
+	keys      map[string]*simKey  // documents
+	moved     map[string]bool     // documents that changed hands in this append
+	now       map[string][]Taking // the steps of this append, by instance
 	steps     int
 }
 
@@ -44,6 +47,11 @@ type simEvent struct {
 	id       event.ID
 	name     string
 	keys     []string
+	doc      string // the document that it names
+	takenBy  string // who was given it, of those that have had the document
+	handed   bool   // it waited before the document was claimed
+	beside   int    // the append in which it began to wait for somebody to claim it
+	ignored  bool   // nobody has
 	policy   Policy
 	starts   bool
 	at       time.Time
@@ -67,12 +75,17 @@ type simInstance struct {
 	effected     int // number of the last command that took effect
 	pending      map[int]event.ID
 	queue        map[int]Taken
-	place        int        // its phase
-	kept         []Taken    // deferred until another phase
-	commands     []*simSent // that it sent, by number
-	compensating bool       // it was given up
-	full         bool       // as many wait for the instance as may
-	wasFull      int        // the last append before which that was so
+	place        int                                     // its phase
+	kept         []Taken                                 // deferred until another phase
+	commands     []*simSent                              // that it sent, by number
+	claims       map[string]bool                         // documents that it has
+	gave         map[string]int                          // the append in which it gave one back
+	from         map[string]map[string]eventlog.Position // by document and module: where the process stood at its claim
+	handed       map[string]eventlog.Position            // by document and module: of what waited before it was claimed
+	refused      map[event.ID]bool                       // claims, of whose refusal it was not told yet
+	compensating bool                                    // it was given up
+	full         bool                                    // as many wait for the instance as may
+	wasFull      int                                     // the last append before which that was so
 }
 
 // simSent is a command that was decided and committed.
@@ -89,8 +102,8 @@ type simSent struct {
 }
 
 func newOracle(s *simulation) *oracle {
-	o := &oracle{s: s, members: map[event.ID]bool{}, owners: make([]event.ID, s.cfg.Partitions), events: map[string][]simEvent{}, seen: map[string]eventlog.Position{},
-		byID: map[event.ID]*simEvent{}, cursors: map[string][]eventlog.Position{}, instances: map[string]*simInstance{}, sent: map[event.ID]*simSent{}, passedBy: map[string]bool{}, tries: map[event.ID]int{}, kinds: map[string]int{}}
+	o := &oracle{s: s, members: map[event.ID]bool{}, owners: make([]event.ID, s.cfg.Partitions), events: map[string][]*simEvent{}, seen: map[string]eventlog.Position{},
+		byID: map[event.ID]*simEvent{}, cursors: map[string][]eventlog.Position{}, instances: map[string]*simInstance{}, sent: map[event.ID]*simSent{}, passedBy: map[string]bool{}, tries: map[event.ID]int{}, kinds: map[string]int{}, keys: map[string]*simKey{}, moved: map[string]bool{}}
 	for _, m := range simModules {
 		o.cursors[m] = make([]eventlog.Position, s.cfg.Partitions)
 	}
@@ -117,7 +130,8 @@ func (o *oracle) instance(key string) *simInstance {
 	i := o.instances[key]
 	if i == nil {
 		i = &simInstance{taken: map[event.ID]bool{}, ignored: map[event.ID]bool{}, deferred: map[event.ID]bool{}, high: map[string]eventlog.Position{},
-			late: map[string]eventlog.Position{}, timers: map[string]Timer{}, once: map[string]bool{}, pending: map[int]event.ID{}, queue: map[int]Taken{}}
+			late: map[string]eventlog.Position{}, timers: map[string]Timer{}, once: map[string]bool{}, pending: map[int]event.ID{}, queue: map[int]Taken{},
+			claims: map[string]bool{}, gave: map[string]int{}, from: map[string]map[string]eventlog.Position{}, handed: map[string]eventlog.Position{}, refused: map[event.ID]bool{}}
 		o.instances[key] = i
 	}
 	return i
@@ -167,9 +181,9 @@ func (o *oracle) scan(module string) (emitted int) {
 		}
 		keys, policy, starts := simKeys(facts[0])
 		keys = slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return key == "" })
-		e := simEvent{module: module, position: rec.Position, id: rec.ID, name: rec.Type, keys: keys, policy: policy, starts: starts, at: rec.Recorded, known: o.appends}
+		e := &simEvent{module: module, doc: simDocument(facts[0]), position: rec.Position, id: rec.ID, name: rec.Type, keys: keys, policy: policy, starts: starts, at: rec.Recorded, known: o.appends}
 		o.events[module] = append(o.events[module], e)
-		o.byID[rec.ID] = &e
+		o.byID[rec.ID] = e
 		switch fact := facts[0].(type) {
 		case simEnded:
 			emitted++

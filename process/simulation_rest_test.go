@@ -51,6 +51,7 @@ func (s *simulation) settle() {
 				sooner(t.Due)
 			}
 		}
+		s.oracle.waitsUntil(sooner)
 		for _, h := range s.holdings() {
 			if h.Queued > 0 || h.Condition != Waiting {
 				sooner(h.RetryAt)
@@ -81,6 +82,9 @@ func (s *simulation) round() bool {
 		busy = true
 	}
 	for _, w := range s.workers {
+		if w.t != nil {
+			w.t.ask, w.t.claims.look = true, true // as every second
+		}
 		what := s.turn(w)
 		s.log("%s %s", w.name, what)
 		if w.t == nil {

@@ -39,6 +39,11 @@ func (o *oracle) step(key string, s *Taking) {
 			o.fail("G11: %s fired at %s, due %s", what, o.s.clock, t.Due)
 		}
 		delete(i.timers, in.Name)
+	case in.Kind == ClaimInput:
+		if !i.refused[in.ID] {
+			o.fail("G8: %s was not refused, or was told before", what)
+		}
+		delete(i.refused, in.ID)
 	default:
 		o.takeOutcome(i, in, what)
 	}
@@ -58,6 +63,7 @@ func (o *oracle) step(key string, s *Taking) {
 		i.once[once] = true
 	}
 	o.undoes(key, i, r, what)
+	o.claimed(key, i, r, what)
 	if r.Completed {
 		i.status = Completed
 		clear(i.timers)
@@ -105,6 +111,15 @@ func (r *Record) told() string {
 	for _, sent := range r.Sent {
 		what += fmt.Sprintf(", sends %s %d", sent.Type, sent.Number)
 	}
+	for _, k := range r.Claimed {
+		what += ", claims " + k.Key
+	}
+	for _, k := range r.Released {
+		what += ", gives back " + k.Key
+	}
+	for _, refused := range r.Refused {
+		what += ", finds that " + refused.By + " has " + refused.Key
+	}
 	if r.Emitted > 0 {
 		what += fmt.Sprintf(", emits %d", r.Emitted)
 	}
@@ -121,7 +136,7 @@ func (r *Record) told() string {
 func (o *oracle) takeEvent(key string, i *simInstance, in *Taken) {
 	e := o.byID[in.ID]
 	switch {
-	case e == nil || e.module != in.Module || e.position != in.Position || !slices.Contains(e.keys, key):
+	case e == nil || e.module != in.Module || e.position != in.Position || e.doc == "" && !slices.Contains(e.keys, key):
 		o.fail("G8: %s took %s, which does not concern it", key, in.describe())
 		return
 	case i.taken[e.id]:
@@ -130,14 +145,20 @@ func (o *oracle) takeEvent(key string, i *simInstance, in *Taken) {
 		o.fail("G8: %s took %s, which was passed before it was born", key, in.describe())
 	}
 	i.taken[e.id] = true
-	high := i.high
-	if i.deferred[e.id] {
+	high, of := i.high, e.module
+	switch {
+	case e.doc != "" && e.handed:
+		high, of = i.handed, e.module+"/"+e.doc
+	case i.deferred[e.id]:
 		high = i.late
 	}
-	if e.position <= high[e.module] {
-		o.fail("G8: %s took %s behind position %d", key, in.describe(), high[e.module])
+	if e.doc != "" {
+		o.finds(key, i, e)
 	}
-	high[e.module] = e.position
+	if e.position <= high[of] {
+		o.fail("G8: %s took %s behind position %d", key, in.describe(), high[of])
+	}
+	high[of] = e.position
 }
 
 func (o *oracle) takeOutcome(i *simInstance, in *Taken, what string) {

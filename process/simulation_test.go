@@ -13,6 +13,7 @@ import (
 const (
 	simSeeds  = 16 // run always
 	simLength = 600
+	simLast   = 4000
 )
 
 // TestSimulation has chance decide what happens next, hundreds of times for each seed, and an oracle check G6 to G13 after
@@ -95,7 +96,7 @@ func simulateSeed(t *testing.T, seed uint64) *simulation {
 	t.Helper()
 	s := newSimulation(simOptions{seed: seed, actions: simLength})
 	if err := s.run(); err != nil {
-		t.Errorf("ENSUE_SEED=%d: after %d actions: %v\n%s", seed, s.did, err, s.last(40))
+		t.Errorf("ENSUE_SEED=%d: after %d actions: %v\n%s", seed, s.did, err, s.last(simLast))
 		if testing.Short() {
 			t.FailNow()
 		}
