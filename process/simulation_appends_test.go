@@ -20,6 +20,14 @@ func (o *oracle) appended(w *simWorker, writes []eventlog.Write) {
 	o.scan("right")
 	emitted := o.scan("home")
 	touched := map[string]bool{}
+	o.answers(writes)
+	for key := range o.done {
+		if i := o.instance(key); o.asked(key, ActCancel) != nil && i.status == New {
+			for n := range i.queue {
+				i.dropTo = max(i.dropTo, n)
+			}
+		}
+	}
 	if w != nil {
 		o.fenced(w, writes)
 	}
@@ -44,6 +52,7 @@ func (o *oracle) appended(w *simWorker, writes []eventlog.Write) {
 		o.fail("G6: the steps of an append emitted %d events, and %d came with it", wanted, emitted)
 	}
 	o.entries(writes, touched)
+	o.aside(writes)
 	for _, key := range slices.Sorted(maps.Keys(touched)) {
 		o.beside(key)
 	}
@@ -204,7 +213,7 @@ func (o *oracle) dequeued(key string, number int, in *Taken) {
 	case EventInput:
 		switch {
 		case i.taken[in.ID] || i.stands(in.ID):
-		case o.dropped(i, number, in):
+		case o.dropped(i, number, in), o.leftOut(key, i, number, in):
 			i.ignored[in.ID] = true
 			o.ignored++
 		default:

@@ -91,6 +91,7 @@ type simKey struct {
 	holder  string
 	from    map[string]eventlog.Position // by module: what comes behind it is the holder's
 	beside  map[int]Taken                // what waits for somebody to claim it
+	since   int                          // the append in which it changed hands last
 	full    bool
 	wasFull int
 }
@@ -98,7 +99,7 @@ type simKey struct {
 func (o *oracle) key(doc string) *simKey {
 	k := o.keys[doc]
 	if k == nil {
-		k = &simKey{beside: map[int]Taken{}, from: map[string]eventlog.Position{}}
+		k = &simKey{since: -1, beside: map[int]Taken{}, from: map[string]eventlog.Position{}}
 		o.keys[doc] = k
 	}
 	return k
@@ -175,7 +176,7 @@ func (o *oracle) claimsNow(key, doc string) bool {
 func (o *oracle) oneEach() {
 	for _, doc := range slices.Sorted(maps.Keys(o.moved)) {
 		k := o.key(doc)
-		k.holder = ""
+		k.holder, k.since = "", o.appends
 		for _, key := range slices.Sorted(maps.Keys(o.instances)) {
 			if !o.instances[key].claims[doc] {
 				continue
@@ -253,11 +254,11 @@ func (o *oracle) left(doc string, k *simKey, in *Taken) {
 	e := o.byID[in.ID]
 	switch {
 	case e.takenBy != "":
-	case !o.s.clock.Before(in.Time.Add(o.s.bounds.Within)) && k.holder == "":
+	case !o.s.clock.Before(in.Time.Add(o.s.bounds.Within)) && (k.holder == "" || k.since == o.appends):
 		o.happens("waited beside its key for too long")
 		e.ignored = true
 		o.ignored++
-	case e.policy == Ignore && k.holder == "": // it came behind a claim that has ended before the instance came there
+	case e.policy == Ignore && (k.holder == "" || k.since == o.appends): // it came behind a claim that has ended before the instance came there
 		e.ignored = true
 		o.ignored++
 	default:

@@ -78,6 +78,7 @@ func (o *oracle) final() {
 		o.finally(key)
 	}
 	o.nothingWaits()
+	o.allAnswered()
 	counts, err := Ignored(context.Background(), o.s.logs["home"], "sim")
 	if err != nil {
 		o.fail("ignored: %v", err)
@@ -134,7 +135,7 @@ func (o *oracle) finally(key string) {
 	var seen []string
 	for n := range i.steps {
 		rec := &i.steps[n]
-		if rec.Ignored != "" || rec.Deferred {
+		if rec.Ignored != "" || rec.Deferred || rec.Corrected || rec.Input.Kind == OperatorInput {
 			plain.note(rec)
 			continue
 		}

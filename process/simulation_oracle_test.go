@@ -33,10 +33,14 @@ type oracle struct {
 	ignored   int              // inputs that were ignored where there was no instance
 	passedBy  map[string]bool  // those of them that were not deferred before: an event counts once for a partition
 	appends   int
-	kinds     map[string]int      // how often what happened
-	keys      map[string]*simKey  // documents
-	moved     map[string]bool     // documents that changed hands in this append
-	now       map[string][]Taking // the steps of this append, by instance
+	kinds     map[string]int     // how often what happened
+	keys      map[string]*simKey // documents
+	requests  map[event.ID]*simRequest
+	done      map[string][]*simRequest // those that this append carries out, by instance
+	holds     map[string]Holding       // what stands aside
+	replaced  map[event.ID]string      // payloads that operators corrected, by input
+	moved     map[string]bool          // documents that changed hands in this append
+	now       map[string][]Taking      // the steps of this append, by instance
 	steps     int
 }
 
@@ -53,6 +57,7 @@ type simEvent struct {
 	beside   int    // the append in which it began to wait for somebody to claim it
 	ignored  bool   // nobody has
 	policy   Policy
+	data     []byte
 	starts   bool
 	at       time.Time
 	known    int // how many appends there were when it came
@@ -83,6 +88,8 @@ type simInstance struct {
 	from         map[string]map[string]eventlog.Position // by document and module: where the process stood at its claim
 	handed       map[string]eventlog.Position            // by document and module: of what waited before it was claimed
 	refused      map[event.ID]bool                       // claims, of whose refusal it was not told yet
+	cancelled    bool                                    // by an operator
+	dropTo       int                                     // number of the last input that an operator had left out with its key
 	compensating bool                                    // it was given up
 	full         bool                                    // as many wait for the instance as may
 	wasFull      int                                     // the last append before which that was so
@@ -103,7 +110,7 @@ type simSent struct {
 
 func newOracle(s *simulation) *oracle {
 	o := &oracle{s: s, members: map[event.ID]bool{}, owners: make([]event.ID, s.cfg.Partitions), events: map[string][]*simEvent{}, seen: map[string]eventlog.Position{},
-		byID: map[event.ID]*simEvent{}, cursors: map[string][]eventlog.Position{}, instances: map[string]*simInstance{}, sent: map[event.ID]*simSent{}, passedBy: map[string]bool{}, tries: map[event.ID]int{}, kinds: map[string]int{}, keys: map[string]*simKey{}, moved: map[string]bool{}}
+		byID: map[event.ID]*simEvent{}, cursors: map[string][]eventlog.Position{}, instances: map[string]*simInstance{}, sent: map[event.ID]*simSent{}, passedBy: map[string]bool{}, tries: map[event.ID]int{}, kinds: map[string]int{}, keys: map[string]*simKey{}, moved: map[string]bool{}, requests: map[event.ID]*simRequest{}, holds: map[string]Holding{}, replaced: map[event.ID]string{}}
 	for _, m := range simModules {
 		o.cursors[m] = make([]eventlog.Position, s.cfg.Partitions)
 	}
@@ -181,7 +188,7 @@ func (o *oracle) scan(module string) (emitted int) {
 		}
 		keys, policy, starts := simKeys(facts[0])
 		keys = slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return key == "" })
-		e := &simEvent{module: module, doc: simDocument(facts[0]), position: rec.Position, id: rec.ID, name: rec.Type, keys: keys, policy: policy, starts: starts, at: rec.Recorded, known: o.appends}
+		e := &simEvent{module: module, data: rec.Data, doc: simDocument(facts[0]), position: rec.Position, id: rec.ID, name: rec.Type, keys: keys, policy: policy, starts: starts, at: rec.Recorded, known: o.appends}
 		o.events[module] = append(o.events[module], e)
 		o.byID[rec.ID] = e
 		switch fact := facts[0].(type) {

@@ -21,13 +21,19 @@ func (o *oracle) step(key string, s *Taking) {
 	case r.Emitted != len(s.Emitted):
 		o.fail("G6: %s: %d emitted, the record says %d", what, len(s.Emitted), r.Emitted)
 	}
+	if o.operated(key, i, r, what) {
+		i.steps = append(i.steps, *r)
+		return
+	}
 	before := i.phase()
 	if r.Birth != nil {
 		i.status, i.born, i.birth = Running, o.appends, o.byID[in.ID]
 	}
-	o.fate(i, r, what)
+	if !r.byOperator() {
+		o.fate(i, r, what)
+	}
 	switch {
-	case r.Resumed: // it was taken when it was deferred
+	case r.Resumed, in.Kind == OperatorInput: // it was taken when it was deferred
 	case in.Kind == EventInput:
 		o.takeEvent(key, i, in)
 	case in.Kind == TimeoutInput:
@@ -47,7 +53,7 @@ func (o *oracle) step(key string, s *Taking) {
 	default:
 		o.takeOutcome(i, in, what)
 	}
-	if r.Ignored == "" && !r.Resumed {
+	if r.Ignored == "" && !r.Resumed && in.Kind != OperatorInput {
 		o.timersFirst(i, in, what)
 	}
 	for _, name := range r.Cancelled {
@@ -123,6 +129,9 @@ func (r *Record) told() string {
 	if r.Emitted > 0 {
 		what += fmt.Sprintf(", emits %d", r.Emitted)
 	}
+	if r.Corrected {
+		return what + ", corrected"
+	}
 	if r.Compensating {
 		what += ", is given up"
 	}
@@ -145,6 +154,7 @@ func (o *oracle) takeEvent(key string, i *simInstance, in *Taken) {
 		o.fail("G8: %s took %s, which was passed before it was born", key, in.describe())
 	}
 	i.taken[e.id] = true
+	o.payloadIs(in, e.data, key+": "+in.told())
 	high, of := i.high, e.module
 	switch {
 	case e.doc != "" && e.handed:

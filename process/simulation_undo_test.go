@@ -147,7 +147,9 @@ func (o *oracle) undoes(key string, i *simInstance, r *Record, what string) {
 		}
 		i.compensating = true
 		clear(i.timers)
-		o.happens("given up by itself")
+		if !i.cancelled {
+			o.happens("given up by itself")
+		}
 	}
 	if !i.compensating {
 		if len(undos) > 0 {
@@ -167,10 +169,10 @@ func (o *oracle) undoes(key string, i *simInstance, r *Record, what string) {
 		o.fail("G7: %s undoes %v, completes: %v; next is %s %d", what, undosOf(undos), r.Completed, next.Type, next.Number)
 	case next != nil:
 		o.undoIs(next, &undos[0], what)
-	case len(undos) > 0 || !r.Completed || r.Ending != Compensated:
+	case len(undos) > 0 || !r.Completed || r.Ending != i.ending():
 		o.fail("G7: %s has nothing to undo any more; undoes %v, completes: %v, %q", what, undosOf(undos), r.Completed, r.Ending)
 	default:
-		o.happens("compensated")
+		o.happens(string(r.Ending))
 	}
 	for _, undo := range undos {
 		o.commanded(key, i, undo, what, &r.Input)
@@ -191,6 +193,14 @@ func (o *oracle) undoIs(sent *simSent, undo *Sent, what string) {
 		undo.Type != simUndoes(&sent.Sent) || undo.Module != sent.Module {
 		o.fail("G7: %s undoes %s %s by %s %s of %s", what, sent.Type, sent.Data, undo.Type, undo.Data, undo.Module)
 	}
+}
+
+// ending returns how an instance that was given up ends.
+func (i *simInstance) ending() Ending {
+	if i.cancelled {
+		return Cancelled
+	}
+	return Compensated
 }
 
 func undosOf(undos []Sent) string {

@@ -161,7 +161,8 @@ var simActions = []simAction{
 	{"lose cursors", 1, true, (*simulation).loseCursors},
 	{"failing step", 3, true, (*simulation).spoilStep},
 	{"leave", 1, true, (*simulation).leave},
-	// An operator's hold, resume, skip, replace and cancel, and an export and import, come here.
+	{"operator", 5, false, (*simulation).operate},
+	// An export and import come here.
 }
 
 // happen appends events to some module.
