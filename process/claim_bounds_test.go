@@ -1,6 +1,7 @@
 package process_test
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -207,4 +208,35 @@ func TestG8_G9_WhatWasOneTooManyBesideAKeyIsNeverTaken(t *testing.T) {
 			w.verify()
 		})
 	}
+}
+
+// What queues for an instance that completes, and has a key, is never given to another that claims the key: also when cursors
+// were lost before.
+func TestG8_WhatQueuesForWhoHadAKeyIsNoOthers(t *testing.T) {
+	w := claimWorld(t)
+	broken := true
+	parts := slices.DeleteFunc(claimParts(), func(p process.Part[OrderRun]) bool { _, is := p.(process.On[OrderRun, Ended]); return is })
+	w.claiming(append(parts, onTaken(), process.On[OrderRun, Ended]{NoInstance: process.Ignore, Locate: process.Key(func(e Ended) string { return e.Order }),
+		React: func(_ OrderRun, _ process.Input[Ended], do *process.Step) {
+			if broken {
+				do.Fail(errors.New("not yet"))
+			}
+			do.Complete()
+		}})...)
+	w.config.Retry.Attempts = 1
+	w.happen(OrderPlaced{ID: "x"}, Issued{"d", "x"})
+	w.run()
+	w.happen(Ended{"x"})
+	w.run()
+	w.happen(Paid{"d", 1}) // it queues behind what failed
+	w.run()
+	w.loseCursors()
+	broken = false
+	w.operate(process.Request{Action: process.ActResume, Instance: "x"}, nil)
+	w.happen(OrderPlaced{ID: "y"}, Issued{"d", "y"})
+	w.run()
+	w.loseCursors()
+	w.run()
+	w.wantTook("who claims the key later", "y")
+	w.verify()
 }

@@ -310,6 +310,11 @@ func (t *term) upTo(inst *Instance) []Mark {
 	for _, m := range t.stands(inst.Key) {
 		known.mark(m)
 	}
+	if h := t.holds[inst.Key]; h != nil { // what queues for it is its own, also when cursors were lost
+		for _, m := range h.Marks {
+			known.mark(m)
+		}
+	}
 	return known.Marks
 }
 

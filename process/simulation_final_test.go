@@ -88,7 +88,7 @@ func (o *oracle) final() {
 		counted += int(n)
 	}
 	if counted != o.ignored {
-		o.fail("G9: %d inputs were ignored without an instance, and %d were counted", o.ignored, counted)
+		o.fail("G9: %d inputs were ignored without an instance, and %d were counted: %v", o.ignored, counted, counts)
 	}
 	for id, sent := range o.sent {
 		receipts := 0
