@@ -75,6 +75,7 @@ func (o *oracle) unanswered(p *pending) { o.tries[p.sent.ID]++ }
 
 // givenUp checks that a command is given up after as many attempts as are declared.
 func (o *oracle) givenUp(e *command.Envelope) {
+	o.happens("a command given up")
 	if most := o.s.cfg.Retry.Dispatch; most == 0 || o.tries[e.ID] < most {
 		o.fail("G7: %s %s is given up after %d attempts of %d", e.Type, e.Data, o.tries[e.ID], most)
 	}

@@ -9,7 +9,6 @@ import (
 // passes for as long as something is due.
 func (s *simulation) rest() {
 	s.oracle.kinds["steps before the end"] += s.oracle.steps
-	s.oracle.kinds["events"] += s.numbered
 	s.calm = true
 	clear(s.trouble)
 	for _, w := range s.workers {

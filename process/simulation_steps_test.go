@@ -180,6 +180,9 @@ func (o *oracle) takeOutcome(i *simInstance, in *Taken, what string) {
 	case sent.recorded:
 		o.fail("G7: %s: the outcome was taken before", what)
 	}
+	if in.Kind == FailedInput {
+		o.happens(fmt.Sprintf("told that a command failed, expired: %v", in.Expired))
+	}
 	sent.recorded, sent.queued, sent.outcome = true, false, in.Kind
 	if sent.Undoes > 0 && in.Kind != AcceptedInput {
 		o.happens("undo " + in.Kind.String())

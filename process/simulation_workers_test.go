@@ -311,6 +311,10 @@ func (s *simulation) deliver() string {
 		if s.calm || s.options.without["stray"] {
 			chance = 9
 		}
+		if s.silent > 0 && !s.calm {
+			s.silent--
+			chance = s.rng.IntN(3)
+		}
 		first := p.first && p.attempts == 0
 		switch chance {
 		case 0: // it never arrived

@@ -36,6 +36,7 @@ type simulation struct {
 	numbered  int          // events made so far
 	strays    []simStray
 	trouble   map[string]int // failures to come, by instance
+	silent    int            // so many answers of receivers are lost
 	weights   []int          // of the actions
 	oracle    *oracle
 	calm      bool // nothing goes wrong any more
@@ -160,6 +161,7 @@ var simActions = []simAction{
 	{"pause", 1, true, (*simulation).pause},
 	{"lose cursors", 1, true, (*simulation).loseCursors},
 	{"failing step", 3, true, (*simulation).spoilStep},
+	{"silence", 2, true, (*simulation).silence},
 	{"leave", 1, true, (*simulation).leave},
 	{"operator", 5, false, (*simulation).operate},
 	// An export and import come here.
