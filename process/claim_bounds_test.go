@@ -1,6 +1,7 @@
 package process_test
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -177,4 +178,65 @@ func TestVerifyFindsBrokenClaims(t *testing.T) {
 			}
 		}
 	}
+}
+
+// An input that was one too many for a key that nobody had claimed is ignored for good: there is room beside the key later,
+// and an instance that has claimed it, when the cursors are lost.
+func TestG8_G9_WhatWasOneTooManyBesideAKeyIsNeverTaken(t *testing.T) {
+	for _, claims := range []bool{true, false} {
+		t.Run(fmt.Sprint(claims), func(t *testing.T) {
+			w := claimWorld(t)
+			w.config.Definition = w.config.Definition.Deferring(process.Deferral{Most: 2, Within: time.Hour, Then: process.Ignore})
+			w.happen(Paid{"d", 1}, Paid{"d", 2}, Paid{"d", 3})
+			w.run()
+			w.wantClaims("one too many", `d: "", 2 waiting`)
+			want := []string{"paid 1", "paid 2"}
+			w.happen(OrderPlaced{ID: "x"}, Issued{"d", "x"})
+			w.run()
+			if !claims { // and nobody has the key any more
+				w.happen(Withdrawn{"d", "x"})
+				w.run()
+			}
+			w.loseCursors()
+			w.run()
+			w.wantTook("when the cursors were lost", "x", want...)
+			if claims {
+				w.wantClaims("when the cursors were lost", `d: "x", 0 waiting`)
+			} else {
+				w.wantClaims("when the cursors were lost")
+			}
+			w.verify()
+		})
+	}
+}
+
+// What queues for an instance that completes, and has a key, is never given to another that claims the key: also when cursors
+// were lost before.
+func TestG8_WhatQueuesForWhoHadAKeyIsNoOthers(t *testing.T) {
+	w := claimWorld(t)
+	broken := true
+	parts := slices.DeleteFunc(claimParts(), func(p process.Part[OrderRun]) bool { _, is := p.(process.On[OrderRun, Ended]); return is })
+	w.claiming(append(parts, onTaken(), process.On[OrderRun, Ended]{NoInstance: process.Ignore, Locate: process.Key(func(e Ended) string { return e.Order }),
+		React: func(_ OrderRun, _ process.Input[Ended], do *process.Step) {
+			if broken {
+				do.Fail(errors.New("not yet"))
+			}
+			do.Complete()
+		}})...)
+	w.config.Retry.Attempts = 1
+	w.happen(OrderPlaced{ID: "x"}, Issued{"d", "x"})
+	w.run()
+	w.happen(Ended{"x"})
+	w.run()
+	w.happen(Paid{"d", 1}) // it queues behind what failed
+	w.run()
+	w.loseCursors()
+	broken = false
+	w.operate(process.Request{Action: process.ActResume, Instance: "x"}, nil)
+	w.happen(OrderPlaced{ID: "y"}, Issued{"d", "y"})
+	w.run()
+	w.loseCursors()
+	w.run()
+	w.wantTook("who claims the key later", "y")
+	w.verify()
 }

@@ -185,13 +185,18 @@ func (t *term) takeClaimed(ctx context.Context, s *source, it *item, k ClaimedKe
 
 // unclaimed follows the declared policy for an input whose key nobody had claimed when it came.
 func (t *term) unclaimed(c *claim, in *Taken, policy Policy) error {
-	policy, rule, why := t.cfg.Definition.untaken(policy, c.Queued, c.ClaimedKey.noneYet())
+	declared := policy
+	policy, rule, why := t.cfg.Definition.untaken(declared, c.Queued, c.ClaimedKey.noneYet())
 	switch policy {
 	case Defer:
 		return t.wait(c, in)
 	case Hold:
 		return t.holdUnclaimed(c.ClaimedKey, in, why)
 	default:
+		if declared == Defer { // one too many: when there is room again, it is not to wait after all
+			c.see(in)
+			t.batch.claims[c.ClaimedKey] = c
+		}
 		t.countIgnored(t.mine.partition(c.place()), rule+in.Type, in)
 		return nil
 	}
@@ -304,6 +309,11 @@ func (t *term) upTo(inst *Instance) []Mark {
 	known := Instance{Marks: slices.Clone(inst.Marks)}
 	for _, m := range t.stands(inst.Key) {
 		known.mark(m)
+	}
+	if h := t.holds[inst.Key]; h != nil { // what queues for it is its own, also when cursors were lost
+		for _, m := range h.Marks {
+			known.mark(m)
+		}
 	}
 	return known.Marks
 }

@@ -20,11 +20,23 @@ func (o *oracle) appended(w *simWorker, writes []eventlog.Write) {
 	o.scan("right")
 	emitted := o.scan("home")
 	touched := map[string]bool{}
+	o.answers(writes)
+	for key := range o.done {
+		if i := o.instance(key); o.asked(key, ActCancel) != nil && i.status == New {
+			for n := range i.queue {
+				i.dropTo = max(i.dropTo, n)
+			}
+		}
+	}
 	if w != nil {
 		o.fenced(w, writes)
 	}
 	wanted := 0
 	if w != nil && w.turning {
+		o.now = map[string][]Taking{}
+		for _, c := range w.t.writing.changes {
+			o.now[c.Instance.Key] = c.Steps
+		}
 		for _, c := range w.t.writing.changes {
 			touched[c.Instance.Key] = true
 			if p := consumer.Partition(c.Instance.Key, len(o.owners)); o.owners[p] != w.id {
@@ -40,6 +52,7 @@ func (o *oracle) appended(w *simWorker, writes []eventlog.Write) {
 		o.fail("G6: the steps of an append emitted %d events, and %d came with it", wanted, emitted)
 	}
 	o.entries(writes, touched)
+	o.aside(writes)
 	for _, key := range slices.Sorted(maps.Keys(touched)) {
 		o.beside(key)
 	}
@@ -111,6 +124,7 @@ func (o *oracle) entries(writes []eventlog.Write, touched map[string]bool) {
 			}
 		}
 	}
+	o.besides(writes)
 	for _, key := range slices.Sorted(maps.Keys(removed)) {
 		for _, n := range slices.Sorted(maps.Keys(removed[key])) {
 			in := removed[key][n]
@@ -162,10 +176,15 @@ func (o *oracle) enqueued(key, part string, value []byte) {
 		return
 	}
 	i := o.instance(key)
+	if was, there := i.queue[number(part)]; there {
+		o.rewritten(key, &was, &in)
+		i.queue[number(part)] = in
+		return
+	}
 	switch {
 	case in.Kind == EventInput && (i.taken[in.ID] || i.ignored[in.ID]):
 		o.fail("G8: %s stands in the queue of %s, and was decided before", in.describe(), key)
-	case in.Kind == EventInput && o.byID[in.ID] != nil && o.byID[in.ID].policy == Defer && i.status == New:
+	case in.Kind == EventInput && o.byID[in.ID] != nil && o.byID[in.ID].policy == Defer && (i.status == New || i.born == o.appends && (i.birth.module != in.Module || in.Position < i.birth.position)):
 		i.deferred[in.ID] = true
 	case in.isOutcome():
 		sent := o.sent[in.Command]
@@ -174,6 +193,14 @@ func (o *oracle) enqueued(key, part string, value []byte) {
 			return
 		}
 		sent.queued = true
+	}
+	if e := o.byID[in.ID]; in.Kind == EventInput && e.doc != "" {
+		o.finds(key, i, e)
+		from, has := i.from[e.doc]
+		e.handed = has && e.position <= from[e.module]
+		if e.handed {
+			o.happens("handed over")
+		}
 	}
 	i.queue[number(part)] = in
 	o.s.log("      %s has %s in its queue", key, in.told())
@@ -186,7 +213,7 @@ func (o *oracle) dequeued(key string, number int, in *Taken) {
 	case EventInput:
 		switch {
 		case i.taken[in.ID] || i.stands(in.ID):
-		case o.dropped(i, number, in):
+		case o.dropped(i, number, in), o.leftOut(key, i, number, in):
 			i.ignored[in.ID] = true
 			o.ignored++
 		default:
@@ -195,6 +222,10 @@ func (o *oracle) dequeued(key string, number int, in *Taken) {
 	case TimeoutInput:
 		if t, set := i.timers[in.Name]; set && t.ID == in.ID {
 			o.fail("G9: %s left the queue of %s and did not fire", in.describe(), key)
+		}
+	case ClaimInput:
+		if i.refused[in.ID] {
+			o.fail("G9: %s left the queue of %s and was not taken", in.describe(), key)
 		}
 	default:
 		if sent := o.sent[in.Command]; sent == nil || !sent.recorded {
@@ -226,7 +257,7 @@ func (o *oracle) settled(key string, n int) {
 	if err != nil {
 		o.fail("G7: command %d of %s is no longer pending: %v", n, key, err)
 	}
-	if (sent.Type == "reserve" || is == command.Failed || is == command.Expired) && !sent.queued && !sent.recorded {
+	if (sent.Type == "reserve" || sent.Undo != nil || sent.Undoes > 0 || is == command.Failed || is == command.Expired) && !sent.queued && !sent.recorded {
 		o.fail("G7: command %d of %s is no longer pending, and its outcome was not recorded", n, key)
 	}
 }
@@ -235,14 +266,18 @@ func (o *oracle) settled(key string, n int) {
 func (o *oracle) passed(module string, partition int, to eventlog.Position) {
 	from := o.cursors[module][partition]
 	o.cursors[module][partition] = to
+	o.owed(module, partition, from, to)
 	events := o.events[module]
-	at, _ := slices.BinarySearchFunc(events, from+1, func(e simEvent, p eventlog.Position) int { return int(e.position) - int(p) })
+	at, _ := slices.BinarySearchFunc(events, from+1, func(e *simEvent, p eventlog.Position) int { return int(e.position) - int(p) })
 	for n := at; n < len(events) && events[n].position <= to; n++ {
-		e := &events[n]
+		e := events[n]
 		for _, key := range e.keys {
 			if consumer.Partition(key, len(o.owners)) == partition {
 				o.decided(key, e)
 			}
+		}
+		if e.doc != "" && consumer.Partition(ClaimedKey{simDoc, e.doc}.place(), len(o.owners)) == partition {
+			o.decidedBeside(e)
 		}
 	}
 }

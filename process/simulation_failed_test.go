@@ -13,21 +13,26 @@ import (
 // Some commands of the simulated process have a deadline, and where a simulation says so a command is given up after a few
 // attempts. Either is an input, which a phase may defer.
 
-// simSend sends a command, with the deadline that goes with its number.
+// simSend sends a command, with the deadline and the undo that go with its number.
 func simSend(do *Step, cmd any) {
+	var options []SendOption
 	switch c := cmd.(type) {
 	case simReserve:
 		if c.N%4 == 1 {
-			do.Send(c, Within(3*time.Second))
-			return
+			options = append(options, Within(3*time.Second))
+		}
+		if c.N%3 != 1 {
+			options = append(options, OnUndo(simFree{c.ID, c.N}))
 		}
 	case simShip:
 		if c.N%5 == 2 {
-			do.Send(c, Before(do.Now().Add(10*time.Second)))
-			return
+			options = append(options, Before(do.Now().Add(10*time.Second)))
+		}
+		if c.N%2 == 0 {
+			options = append(options, OnUndo(simRecall(c)))
 		}
 	}
-	do.Send(cmd)
+	do.Send(cmd, options...)
 }
 
 // simDeadline is the deadline of a command, said a second time.
@@ -70,6 +75,7 @@ func (o *oracle) unanswered(p *pending) { o.tries[p.sent.ID]++ }
 
 // givenUp checks that a command is given up after as many attempts as are declared.
 func (o *oracle) givenUp(e *command.Envelope) {
+	o.happens("a command given up")
 	if most := o.s.cfg.Retry.Dispatch; most == 0 || o.tries[e.ID] < most {
 		o.fail("G7: %s %s is given up after %d attempts of %d", e.Type, e.Data, o.tries[e.ID], most)
 	}

@@ -61,7 +61,11 @@ func (o *oracle) load(key string) *Instance {
 func (o *oracle) final() {
 	for _, m := range simModules {
 		for n := range o.events[m] {
-			e := &o.events[m][n]
+			e := o.events[m][n]
+			if e.doc != "" {
+				o.decidedBeside(e)
+				continue
+			}
 			for _, key := range e.keys {
 				o.decided(key, e)
 			}
@@ -73,6 +77,8 @@ func (o *oracle) final() {
 	for _, key := range slices.Sorted(maps.Keys(o.instances)) {
 		o.finally(key)
 	}
+	o.nothingWaits()
+	o.allAnswered()
 	counts, err := Ignored(context.Background(), o.s.logs["home"], "sim")
 	if err != nil {
 		o.fail("ignored: %v", err)
@@ -82,7 +88,7 @@ func (o *oracle) final() {
 		counted += int(n)
 	}
 	if counted != o.ignored {
-		o.fail("G9: %d inputs were ignored without an instance, and %d were counted", o.ignored, counted)
+		o.fail("G9: %d inputs were ignored without an instance, and %d were counted: %v", o.ignored, counted, counts)
 	}
 	for id, sent := range o.sent {
 		receipts := 0
@@ -124,31 +130,35 @@ func (o *oracle) finally(key string) {
 	if loaded == nil {
 		return
 	}
+	o.undoneAll(key, i)
 	plain := o.home.NewInstance(key)
 	var seen []string
 	for n := range i.steps {
 		rec := &i.steps[n]
-		if rec.Ignored != "" || rec.Deferred {
+		if rec.Ignored != "" || rec.Deferred || rec.Corrected || rec.Input.Kind == OperatorInput {
 			plain.note(rec)
 			continue
 		}
 		in := rec.Input
-		handlings, err := o.home.router.decode(&in)
+		evolves := !plain.Compensating
+		handlings, err := o.home.router.decodeFor(plain, &in)
 		if err != nil {
 			o.fail("%s: %v", key, err)
 			return
 		}
 		var again *Record
 		if rec.Resumed {
-			again, _, err = o.home.def.resume(o.world, plain, &in, handlings)
+			again, _, err = o.home.def.resume(simAsRecorded{o.world, rec}, plain, &in, handlings)
 		} else {
-			again, _, err = o.home.def.step(o.world, plain, &in, rec.Birth, handlings)
+			again, _, err = o.home.def.step(simAsRecorded{o.world, rec}, plain, &in, rec.Birth, handlings)
 		}
 		if err != nil || toJSON(again) != toJSON(rec) {
 			o.fail("%s decided %s, and decides %s again (%v)", key, toJSON(rec), toJSON(again), err)
 			return
 		}
-		seen = append(seen, in.Type)
+		if evolves {
+			seen = append(seen, in.Type)
+		}
 	}
 	plain.Token = loaded.Token
 	if !sameInstance(plain, loaded) || len(plain.State.(simState).Seen) != len(seen) {

@@ -23,7 +23,7 @@ type oracle struct {
 	joining   *simWorker
 	members   map[event.ID]bool
 	owners    []event.ID // by partition
-	events    map[string][]simEvent
+	events    map[string][]*simEvent
 	seen      map[string]eventlog.Position // by module: events are known up to it
 	byID      map[event.ID]*simEvent
 	cursors   map[string][]eventlog.Position // by module and partition
@@ -32,6 +32,14 @@ type oracle struct {
 	tries     map[event.ID]int // attempts without an answer, by command
 	ignored   int              // inputs that were ignored where there was no instance
 	appends   int
+	kinds     map[string]int     // how often what happened
+	keys      map[string]*simKey // documents
+	requests  map[event.ID]*simRequest
+	done      map[string][]*simRequest // those that this append carries out, by instance
+	holds     map[string]Holding       // what stands aside
+	replaced  map[event.ID]string      // payloads that operators corrected, by input
+	moved     map[string]bool          // documents that changed hands in this append
+	now       map[string][]Taking      // the steps of this append, by instance
 	steps     int
 }
 
@@ -42,7 +50,13 @@ type simEvent struct {
 	id       event.ID
 	name     string
 	keys     []string
+	doc      string // the document that it names
+	takenBy  string // who was given it, of those that have had the document
+	handed   bool   // it waited before the document was claimed
+	beside   int    // the append in which it began to wait for somebody to claim it
+	ignored  bool   // nobody has
 	policy   Policy
+	data     []byte
 	starts   bool
 	at       time.Time
 	known    int // how many appends there were when it came
@@ -50,39 +64,52 @@ type simEvent struct {
 
 // simInstance is what the oracle knows of an instance.
 type simInstance struct {
-	status   Status
-	born     int // the append in which it was
-	birth    *simEvent
-	steps    []Record
-	taken    map[event.ID]bool // events, those included that came too late
-	ignored  map[event.ID]bool // events that were passed when there was no instance
-	deferred map[event.ID]bool
-	high     map[string]eventlog.Position // by module
-	late     map[string]eventlog.Position // the same of what was deferred
-	timers   map[string]Timer
-	once     map[string]bool
-	sent     int
-	effected int // number of the last command that took effect
-	pending  map[int]event.ID
-	queue    map[int]Taken
-	place    int     // its phase
-	kept     []Taken // deferred until another phase
-	full     bool    // as many wait for the instance as may
-	wasFull  int     // the last append before which that was so
+	status       Status
+	born         int // the append in which it was
+	birth        *simEvent
+	steps        []Record
+	taken        map[event.ID]bool // events, those included that came too late
+	ignored      map[event.ID]bool // events that were passed when there was no instance
+	deferred     map[event.ID]bool
+	high         map[string]eventlog.Position // by module
+	late         map[string]eventlog.Position // the same of what was deferred
+	timers       map[string]Timer
+	once         map[string]bool
+	sent         int
+	effected     int // number of the last command that took effect
+	pending      map[int]event.ID
+	queue        map[int]Taken
+	place        int                                     // its phase
+	kept         []Taken                                 // deferred until another phase
+	commands     []*simSent                              // that it sent, by number
+	claims       map[string]bool                         // documents that it has
+	gave         map[string]int                          // the append in which it gave one back
+	from         map[string]map[string]eventlog.Position // by document and module: where the process stood at its claim
+	handed       map[string]eventlog.Position            // by document and module: of what waited before it was claimed
+	refused      map[event.ID]bool                       // claims, of whose refusal it was not told yet
+	cancelled    bool                                    // by an operator
+	dropTo       int                                     // number of the last input that an operator had left out with its key
+	compensating bool                                    // it was given up
+	full         bool                                    // as many wait for the instance as may
+	wasFull      int                                     // the last append before which that was so
 }
 
 // simSent is a command that was decided and committed.
 type simSent struct {
 	Sent
-	instance string
-	effects  int
-	queued   bool // its outcome stands in a queue
-	recorded bool // its outcome was taken
+	instance  string
+	effects   int
+	queued    bool     // its outcome stands in a queue
+	recorded  bool     // its outcome was taken
+	outcome   Kind     // what became of it; 0 while that was not taken
+	undo      *simSent // that was sent last to undo it
+	undone    int      // effects of undos
+	leftAlone bool     // its undo was not accepted, and an operator left it at that
 }
 
 func newOracle(s *simulation) *oracle {
-	o := &oracle{s: s, members: map[event.ID]bool{}, owners: make([]event.ID, s.cfg.Partitions), events: map[string][]simEvent{}, seen: map[string]eventlog.Position{},
-		byID: map[event.ID]*simEvent{}, cursors: map[string][]eventlog.Position{}, instances: map[string]*simInstance{}, sent: map[event.ID]*simSent{}, tries: map[event.ID]int{}}
+	o := &oracle{s: s, members: map[event.ID]bool{}, owners: make([]event.ID, s.cfg.Partitions), events: map[string][]*simEvent{}, seen: map[string]eventlog.Position{},
+		byID: map[event.ID]*simEvent{}, cursors: map[string][]eventlog.Position{}, instances: map[string]*simInstance{}, sent: map[event.ID]*simSent{}, tries: map[event.ID]int{}, kinds: map[string]int{}, keys: map[string]*simKey{}, moved: map[string]bool{}, requests: map[event.ID]*simRequest{}, holds: map[string]Holding{}, replaced: map[event.ID]string{}}
 	for _, m := range simModules {
 		o.cursors[m] = make([]eventlog.Position, s.cfg.Partitions)
 	}
@@ -109,7 +136,8 @@ func (o *oracle) instance(key string) *simInstance {
 	i := o.instances[key]
 	if i == nil {
 		i = &simInstance{taken: map[event.ID]bool{}, ignored: map[event.ID]bool{}, deferred: map[event.ID]bool{}, high: map[string]eventlog.Position{},
-			late: map[string]eventlog.Position{}, timers: map[string]Timer{}, once: map[string]bool{}, pending: map[int]event.ID{}, queue: map[int]Taken{}}
+			late: map[string]eventlog.Position{}, timers: map[string]Timer{}, once: map[string]bool{}, pending: map[int]event.ID{}, queue: map[int]Taken{},
+			claims: map[string]bool{}, gave: map[string]int{}, from: map[string]map[string]eventlog.Position{}, handed: map[string]eventlog.Position{}, refused: map[event.ID]bool{}}
 		o.instances[key] = i
 	}
 	return i
@@ -159,15 +187,19 @@ func (o *oracle) scan(module string) (emitted int) {
 		}
 		keys, policy, starts := simKeys(facts[0])
 		keys = slices.DeleteFunc(slices.Clone(keys), func(key string) bool { return key == "" })
-		e := simEvent{module: module, position: rec.Position, id: rec.ID, name: rec.Type, keys: keys, policy: policy, starts: starts, at: rec.Recorded, known: o.appends}
+		e := &simEvent{module: module, data: rec.Data, doc: simDocument(facts[0]), position: rec.Position, id: rec.ID, name: rec.Type, keys: keys, policy: policy, starts: starts, at: rec.Recorded, known: o.appends}
 		o.events[module] = append(o.events[module], e)
-		o.byID[rec.ID] = &e
+		o.byID[rec.ID] = e
 		switch fact := facts[0].(type) {
 		case simEnded:
 			emitted++
 		case simReserved:
 			o.effect(rec, func(c simReserve) bool { return c.ID == fact.ID && c.N == fact.N })
 		case simShipped:
+			o.effect(rec, func(c simReserve) bool { return c.ID == fact.ID && c.N == fact.N })
+		case simFreed:
+			o.effect(rec, func(c simReserve) bool { return c.ID == fact.ID && c.N == fact.N })
+		case simRecalled:
 			o.effect(rec, func(c simReserve) bool { return c.ID == fact.ID && c.N == fact.N })
 		}
 	}
@@ -178,7 +210,7 @@ func (o *oracle) scan(module string) (emitted int) {
 // effect checks that a command takes effect once, as it was decided, and in its turn (G7).
 func (o *oracle) effect(rec event.Recorded, same func(simReserve) bool) {
 	sent := o.sent[rec.Metadata.Causation]
-	var c simReserve // a simShip has the same members
+	var c simReserve // the others have the same members
 	switch {
 	case sent == nil:
 		o.fail("G7: %s at %d is the effect of a command that no committed step sent", rec.Type, rec.Position)
@@ -190,6 +222,7 @@ func (o *oracle) effect(rec event.Recorded, same func(simReserve) bool) {
 		o.fail("G7: %s %d of %s took effect twice", sent.Type, sent.Number, sent.instance)
 	}
 	o.inTime(rec, sent)
+	o.undone(rec, sent)
 	i := o.instance(sent.instance)
 	if sent.Number <= i.effected {
 		o.fail("G7: %s %d of %s took effect behind %d", sent.Type, sent.Number, sent.instance, i.effected)

@@ -76,9 +76,13 @@ func simPhased() []Part[simState] {
 	}
 }
 
-// simFate is what becomes of an input in a phase, said a second time, for the oracle.
-func simFate(in *Taken, phase Phase) Policy {
+// simFate is what becomes of an input in a phase, said a second time, for the oracle. The outcomes of commands go on with a
+// compensation.
+func simFate(i *simInstance, in *Taken) Policy {
+	phase := i.phase()
 	switch {
+	case i.compensating && i.status == Running && in.isOutcome():
+		return Handle
 	case phase == PhaseCompleted:
 		return Ignore
 	case in.Type == "gated" && phase == simLate:
@@ -86,6 +90,8 @@ func simFate(in *Taken, phase Phase) Policy {
 	case (in.Type == "gated" || in.Type == "wake") && phase == simEarly, in.Kind == RejectedInput && phase == simLate,
 		in.Kind == FailedInput && in.Type == "ship" && phase == simLate:
 		return Defer
+	case in.Kind == AcceptedInput && in.Type != "reserve": // it is of interest for a compensation alone
+		return Ignore
 	default:
 		return Handle
 	}
@@ -109,10 +115,10 @@ func simMove(in *Taken, place int) int {
 
 // phase returns the phase that the oracle knows an instance to be in.
 func (i *simInstance) phase() Phase {
-	switch i.status {
-	case New:
+	switch {
+	case i.status == New:
 		return PhaseNone
-	case Completed:
+	case i.status == Completed, i.compensating:
 		return PhaseCompleted
 	default:
 		return simPhases[i.place]
@@ -124,10 +130,10 @@ func (i *simInstance) phase() Phase {
 func (o *oracle) fate(i *simInstance, r *Record, what string) {
 	in, bounds := &r.Input, o.s.bounds
 	phase := i.phase()
-	want := simFate(in, phase)
+	want := simFate(i, in)
 	if r.Birth == nil && !r.Resumed {
 		for n := range i.kept {
-			if simFate(&i.kept[n], phase) != Defer {
+			if simFate(i, &i.kept[n]) != Defer {
 				o.fail("G8: %s overtook %s, which was deferred, and whose phase has come (%s)", what, i.kept[n].told(), phase)
 			}
 		}
@@ -148,9 +154,18 @@ func (o *oracle) fate(i *simInstance, r *Record, what string) {
 		if !r.Resumed || o.s.clock.Before(in.Time.Add(bounds.Within)) || bounds.Then != Ignore {
 			o.fail("G9: %s was ignored since it was deferred for too long", what)
 		}
-	case "completed", "phase late":
+	case "completed", "phase late", "compensating", "unhandled":
 		is = Ignore
-		if string(phase) != r.Ignored && "phase "+string(phase) != r.Ignored {
+		rule := "phase " + string(phase)
+		switch {
+		case i.status == Running && i.compensating:
+			rule = "compensating"
+		case in.Kind == AcceptedInput && in.Type != "reserve":
+			rule = "unhandled"
+		case i.status == Completed:
+			rule = "completed"
+		}
+		if rule != r.Ignored {
 			o.fail("G9: %s was ignored by the rule %q in phase %q", what, r.Ignored, phase)
 		}
 	default:
@@ -190,7 +205,7 @@ func (o *oracle) takenUp(i *simInstance, r *Record, what string) {
 		return
 	}
 	for n := range i.kept[:k] {
-		if r.Ignored != "deferred too long" && simFate(&i.kept[n], i.phase()) != Defer {
+		if r.Ignored != "deferred too long" && simFate(i, &i.kept[n]) != Defer {
 			o.fail("G8: %s was taken up before %s", what, i.kept[n].told())
 		}
 	}

@@ -101,7 +101,7 @@ func simDefinition(trouble func(instance string) error, bounds Deferral) Definit
 			do.Fail(err)
 		}
 	}
-	return Define("sim", slices.Concat(simPhased(), simFailing(), []Part[simState]{
+	return Define("sim", slices.Concat(simPhased(), simFailing(), simUndoing(), simClaiming(), []Part[simState]{
 		On[simState, simOpened]{
 			Starts: true,
 			Locate: Key(func(e simOpened) string { return key(e.ID) }),
@@ -269,6 +269,14 @@ func simKeys(fact any) (keys []string, policy Policy, starts bool) {
 		return []string{e.ID}, Ignore, false
 	case simGated:
 		return []string{e.ID}, Defer, false
+	case simDropped:
+		return []string{e.ID}, Ignore, false
+	case simIssued:
+		return []string{e.ID}, Defer, false
+	case simPosted:
+		return nil, Defer, false
+	case simGlanced:
+		return nil, Ignore, false
 	default:
 		return nil, 0, false
 	}
@@ -284,9 +292,9 @@ func simTypes() map[string]*event.Registry {
 		return r
 	}
 	return map[string]*event.Registry{
-		"home":  registry(event.NewRegistry(event.Named[simOpened]("opened"), event.Named[simEnded]("ended"), event.Named[simMoved]("moved"))),
-		"left":  registry(event.NewRegistry(event.Named[simAsked]("asked"), event.Named[simNoted]("noted"), event.Named[simReserved]("reserved"))),
-		"right": registry(event.NewRegistry(event.Named[simPaid]("paid"), event.Named[simSpread]("spread"), event.Named[simShipped]("shipped"), event.Named[simGated]("gated"))),
+		"home":  registry(event.NewRegistry(event.Named[simOpened]("opened"), event.Named[simEnded]("ended"), event.Named[simMoved]("moved"), event.Named[simDropped]("dropped"))),
+		"left":  registry(event.NewRegistry(event.Named[simAsked]("asked"), event.Named[simNoted]("noted"), event.Named[simReserved]("reserved"), event.Named[simFreed]("freed"), event.Named[simIssued]("issued"), event.Named[simGlanced]("glanced"))),
+		"right": registry(event.NewRegistry(event.Named[simPaid]("paid"), event.Named[simSpread]("spread"), event.Named[simShipped]("shipped"), event.Named[simGated]("gated"), event.Named[simRecalled]("recalled"), event.Named[simPosted]("posted"))),
 	}
 }
 
@@ -295,7 +303,7 @@ func (s *simulation) fact() (module string, fact any) {
 	n := s.numbered
 	s.numbered++
 	id := s.key()
-	switch s.rng.IntN(13) {
+	switch s.rng.IntN(18) {
 	case 0:
 		return "home", simOpened{id, n}
 	case 1:
@@ -311,6 +319,14 @@ func (s *simulation) fact() (module string, fact any) {
 		return "right", simGated{id, n}
 	case 10:
 		return "home", simMoved{id, n}
+	case 11:
+		return "home", simDropped{id, n}
+	case 12, 13:
+		return "left", simIssued{id, n, s.doc()}
+	case 14, 15:
+		return "right", simPosted{s.doc(), n}
+	case 16:
+		return "left", simGlanced{s.doc(), n}
 	default:
 		ids := []string{id}
 		for range s.rng.IntN(4) {
@@ -323,9 +339,10 @@ func (s *simulation) fact() (module string, fact any) {
 }
 
 // simReceivers are the buses of the modules that handle commands.
-func simReceivers(logs map[string]eventlog.Log, types map[string]*event.Registry, now func() time.Time) map[string]*command.Bus {
+func simReceivers(logs map[string]eventlog.Log, types map[string]*event.Registry, now func() time.Time, refusesUndo func() bool) map[string]*command.Bus {
+	undoers := simUndoers(refusesUndo)
 	bus := func(module string, handlers ...command.Handler) *command.Bus {
-		b, err := command.NewBus(command.Config{Handlers: handlers, Module: &aggregate.Module{Name: module, Log: logs[module], Types: types[module], Now: now}})
+		b, err := command.NewBus(command.Config{Handlers: append(handlers, undoers[module]), Module: &aggregate.Module{Name: module, Log: logs[module], Types: types[module], Now: now}})
 		if err != nil {
 			panic(err)
 		}

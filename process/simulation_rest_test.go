@@ -3,13 +3,12 @@ package process
 import (
 	"context"
 	"time"
-
-	"github.com/ensue-io/ensue/eventlog"
 )
 
 // rest lets everything come to rest: nothing goes wrong any more, an operator has what is held tried again, and time
 // passes for as long as something is due.
 func (s *simulation) rest() {
+	s.oracle.kinds["steps before the end"] += s.oracle.steps
 	s.calm = true
 	clear(s.trouble)
 	for _, w := range s.workers {
@@ -21,7 +20,7 @@ func (s *simulation) rest() {
 		s.start()
 	}
 	s.settle()
-	if s.resume() && s.oracle.wrong == nil {
+	for s.oracle.wrong == nil && s.resume() {
 		s.start()
 		s.settle()
 	}
@@ -51,10 +50,8 @@ func (s *simulation) settle() {
 				sooner(t.Due)
 			}
 		}
-		for h, err := range Holdings(context.Background(), s.logs["home"], "sim") {
-			if err != nil {
-				s.oracle.fail("entries: %v", err)
-			}
+		s.oracle.waitsUntil(sooner)
+		for _, h := range s.holdings() {
 			if h.Queued > 0 || h.Condition != Waiting {
 				sooner(h.RetryAt)
 			}
@@ -84,6 +81,9 @@ func (s *simulation) round() bool {
 		busy = true
 	}
 	for _, w := range s.workers {
+		if w.t != nil {
+			w.t.ask, w.t.claims.look = true, true // as every second
+		}
 		what := s.turn(w)
 		s.log("%s %s", w.name, what)
 		if w.t == nil {
@@ -138,27 +138,16 @@ func (s *simulation) resume() bool {
 		w.w.leave(context.Background())
 		s.bury(w)
 	}
-	var writes []eventlog.Write
-	for h, err := range Holdings(context.Background(), s.logs["home"], "sim") {
-		if err != nil {
-			s.oracle.fail("entries: %v", err)
-		}
+	var requests []request
+	for _, h := range s.holdings() {
 		if h.Condition == Held {
-			h.Condition, h.RetryAt = Retrying, s.clock
-			put, err := h.put("sim")
-			if err != nil {
-				panic(err)
-			}
-			writes = append(writes, put)
+			requests = append(requests, request{Action: ActResume, Instance: h.Instance, About: aboutHold(&h)})
 		}
 	}
-	if len(writes) == 0 {
+	if len(requests) == 0 {
 		return false
 	}
-	if _, err := s.logs["home"].Append(context.Background(), writes...); err != nil {
-		panic(err)
-	}
-	s.oracle.appended(nil, writes)
-	s.log("an operator has %d instances tried again", len(writes))
+	s.ask(requests...)
+	s.log("an operator has %d instances tried again", len(requests))
 	return true
 }

@@ -14,20 +14,26 @@ func (o *oracle) step(key string, s *Taking) {
 	o.s.log("      %s takes %s", key, r.told())
 	what := fmt.Sprintf("%s: %s", key, in.describe())
 	switch {
-	case i.status == Completed && r.Ignored != "completed":
+	case i.status == Completed && r.Ignored == "":
 		o.fail("G10: %s, and it had completed", what)
 	case i.status != New && r.Birth != nil, i.status == New && r.Birth == nil:
 		o.fail("G10: %s: %v, birth %v", what, i.status, r.Birth)
 	case r.Emitted != len(s.Emitted):
 		o.fail("G6: %s: %d emitted, the record says %d", what, len(s.Emitted), r.Emitted)
 	}
+	if o.operated(key, i, r, what) {
+		i.steps = append(i.steps, *r)
+		return
+	}
 	before := i.phase()
 	if r.Birth != nil {
 		i.status, i.born, i.birth = Running, o.appends, o.byID[in.ID]
 	}
-	o.fate(i, r, what)
+	if !r.byOperator() {
+		o.fate(i, r, what)
+	}
 	switch {
-	case r.Resumed: // it was taken when it was deferred
+	case r.Resumed, in.Kind == OperatorInput: // it was taken when it was deferred
 	case in.Kind == EventInput:
 		o.takeEvent(key, i, in)
 	case in.Kind == TimeoutInput:
@@ -39,10 +45,15 @@ func (o *oracle) step(key string, s *Taking) {
 			o.fail("G11: %s fired at %s, due %s", what, o.s.clock, t.Due)
 		}
 		delete(i.timers, in.Name)
+	case in.Kind == ClaimInput:
+		if !i.refused[in.ID] {
+			o.fail("G8: %s was not refused, or was told before", what)
+		}
+		delete(i.refused, in.ID)
 	default:
 		o.takeOutcome(i, in, what)
 	}
-	if r.Ignored == "" && !r.Resumed {
+	if r.Ignored == "" && !r.Resumed && in.Kind != OperatorInput {
 		o.timersFirst(i, in, what)
 	}
 	for _, name := range r.Cancelled {
@@ -57,17 +68,8 @@ func (o *oracle) step(key string, s *Taking) {
 		}
 		i.once[once] = true
 	}
-	for _, sent := range r.Sent {
-		i.sent++
-		if o.sent[sent.ID] != nil || sent.Number != i.sent {
-			o.fail("G7: %s: command %d has id or number of another", what, sent.Number)
-		}
-		if want := simDeadline(&sent, in.Time); !sent.Before.Equal(want) {
-			o.fail("G6: %s: command %d has the deadline %s, want %s", what, sent.Number, sent.Before, want)
-		}
-		o.sent[sent.ID] = &simSent{Sent: sent, instance: key}
-		i.pending[sent.Number] = sent.ID
-	}
+	o.undoes(key, i, r, what)
+	o.claimed(key, i, r, what)
 	if r.Completed {
 		i.status = Completed
 		clear(i.timers)
@@ -115,8 +117,23 @@ func (r *Record) told() string {
 	for _, sent := range r.Sent {
 		what += fmt.Sprintf(", sends %s %d", sent.Type, sent.Number)
 	}
+	for _, k := range r.Claimed {
+		what += ", claims " + k.Key
+	}
+	for _, k := range r.Released {
+		what += ", gives back " + k.Key
+	}
+	for _, refused := range r.Refused {
+		what += ", finds that " + refused.By + " has " + refused.Key
+	}
 	if r.Emitted > 0 {
 		what += fmt.Sprintf(", emits %d", r.Emitted)
+	}
+	if r.Corrected {
+		return what + ", corrected"
+	}
+	if r.Compensating {
+		what += ", is given up"
 	}
 	if r.Completed {
 		what += ", completes"
@@ -128,7 +145,7 @@ func (r *Record) told() string {
 func (o *oracle) takeEvent(key string, i *simInstance, in *Taken) {
 	e := o.byID[in.ID]
 	switch {
-	case e == nil || e.module != in.Module || e.position != in.Position || !slices.Contains(e.keys, key):
+	case e == nil || e.module != in.Module || e.position != in.Position || e.doc == "" && !slices.Contains(e.keys, key):
 		o.fail("G8: %s took %s, which does not concern it", key, in.describe())
 		return
 	case i.taken[e.id]:
@@ -137,14 +154,21 @@ func (o *oracle) takeEvent(key string, i *simInstance, in *Taken) {
 		o.fail("G8: %s took %s, which was passed before it was born", key, in.describe())
 	}
 	i.taken[e.id] = true
-	high := i.high
-	if i.deferred[e.id] {
+	o.payloadIs(in, e.data, key+": "+in.told())
+	high, of := i.high, e.module
+	switch {
+	case e.doc != "" && e.handed:
+		high, of = i.handed, e.module+"/"+e.doc
+	case i.deferred[e.id]:
 		high = i.late
 	}
-	if e.position <= high[e.module] {
-		o.fail("G8: %s took %s behind position %d", key, in.describe(), high[e.module])
+	if e.doc != "" {
+		o.finds(key, i, e)
 	}
-	high[e.module] = e.position
+	if e.position <= high[of] {
+		o.fail("G8: %s took %s behind position %d", key, in.describe(), high[of])
+	}
+	high[of] = e.position
 }
 
 func (o *oracle) takeOutcome(i *simInstance, in *Taken, what string) {
@@ -156,7 +180,13 @@ func (o *oracle) takeOutcome(i *simInstance, in *Taken, what string) {
 	case sent.recorded:
 		o.fail("G7: %s: the outcome was taken before", what)
 	}
-	sent.recorded, sent.queued = true, false
+	if in.Kind == FailedInput {
+		o.happens(fmt.Sprintf("told that a command failed, expired: %v", in.Expired))
+	}
+	sent.recorded, sent.queued, sent.outcome = true, false, in.Kind
+	if sent.Undoes > 0 && in.Kind != AcceptedInput {
+		o.happens("undo " + in.Kind.String())
+	}
 	o.outcomeIs(in, sent, what)
 }
 

@@ -31,11 +31,15 @@ func TestSimulation(t *testing.T) {
 	}
 	began := time.Now()
 	seeds, actions, steps := 0, 0, 0
+	kinds := map[string]int{}
 	run := func(seed uint64) {
 		s := simulateSeed(t, seed)
 		seeds++
 		actions += s.did
 		steps += s.oracle.steps
+		for what, n := range s.oracle.kinds {
+			kinds[what] += n
+		}
 	}
 	if given := os.Getenv("ENSUE_FOR"); given != "" {
 		during, err := time.ParseDuration(given)
@@ -49,6 +53,7 @@ func TestSimulation(t *testing.T) {
 		for seed := range uint64(raced.Fewer(simSeeds)) { // #nosec G115 -- a few
 			run(seed)
 		}
+		wantKinds(t, kinds)
 	}
 	passed := time.Since(began)
 	t.Logf("%d seeds, %d actions, %d steps of instances: %.0f steps a second", seeds, actions, steps, float64(steps)/passed.Seconds())

@@ -121,6 +121,12 @@ func (s *simulation) loseCursors() string {
 	return what
 }
 
+// silence has receivers not be heard for a while, so that commands are given up.
+func (s *simulation) silence() string {
+	s.silent = 4 + s.rng.IntN(12)
+	return fmt.Sprintf("%d answers will be lost", s.silent)
+}
+
 func (s *simulation) spoilStep() string {
 	key := s.key()
 	s.trouble[key] = 1 + s.rng.IntN(4)

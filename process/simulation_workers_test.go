@@ -128,6 +128,23 @@ func (s *simulation) start() string {
 	return w.name + " is started"
 }
 
+// work has a worker read what there is, mostly, and take some turns.
+func (s *simulation) work() string {
+	return s.with(func(w *simWorker) string {
+		what := s.turn(w)
+		for range s.rng.IntN(4) {
+			if w.t == nil || w.crashed {
+				break
+			}
+			for _, src := range w.t.sources {
+				s.readSource(w, src)
+			}
+			what += "; " + s.turn(w)
+		}
+		return what
+	})
+}
+
 // turn takes a worker one step further: it joins, takes partitions, or takes a turn.
 func (s *simulation) turn(w *simWorker) string {
 	ctx := context.Background()
@@ -145,6 +162,9 @@ func (s *simulation) turn(w *simWorker) string {
 		}
 		owned := w.w.member.Owned()
 		if len(owned) == 0 {
+			if !s.calm && !slices.ContainsFunc(s.workers, func(w *simWorker) bool { return w.t != nil }) {
+				s.clock = s.clock.Add(simTTL / 4) // those that have them vanished
+			}
 			return "finds no free partition"
 		}
 		t := w.w.newTerm(d)
@@ -290,6 +310,10 @@ func (s *simulation) deliver() string {
 		chance := s.rng.IntN(10)
 		if s.calm || s.options.without["stray"] {
 			chance = 9
+		}
+		if s.silent > 0 && !s.calm {
+			s.silent--
+			chance = s.rng.IntN(3)
 		}
 		first := p.first && p.attempts == 0
 		switch chance {

@@ -32,9 +32,11 @@ type simulation struct {
 	read      atOnce
 	workers   []*simWorker // those that live
 	made      int          // workers made so far
+	asked     int          // requests of operators made so far
 	numbered  int          // events made so far
 	strays    []simStray
 	trouble   map[string]int // failures to come, by instance
+	silent    int            // so many answers of receivers are lost
 	weights   []int          // of the actions
 	oracle    *oracle
 	calm      bool // nothing goes wrong any more
@@ -62,7 +64,7 @@ func newSimulation(o simOptions) *simulation {
 	for _, m := range simModules {
 		s.logs[m] = memlog.Options{Now: now}.New()
 	}
-	s.receivers = simReceivers(s.logs, s.types, now)
+	s.receivers = simReceivers(s.logs, s.types, now, s.refusesUndo)
 	s.many = 1 + s.rng.IntN(6)
 	s.read = atOnce{events: 1 + s.rng.IntN(8), timers: 1 + s.rng.IntN(4)}
 	s.bounds = s.simBounds()
@@ -143,24 +145,26 @@ type simAction struct {
 }
 
 var simActions = []simAction{
-	{"event", 12, false, (*simulation).happen},
-	{"read", 30, false, (*simulation).readPage},
-	{"turn", 40, false, func(s *simulation) string { return s.with(func(w *simWorker) string { return s.turn(w) }) }},
+	{"event", 14, false, (*simulation).happen},
+	{"read", 10, false, (*simulation).readPage},
+	{"turn", 40, false, (*simulation).work},
 	{"dispatch", 20, false, (*simulation).take},
 	{"deliver", 20, false, (*simulation).deliver},
 	{"later", 10, false, (*simulation).later},
-	{"time", 14, false, (*simulation).pass},
+	{"time", 8, false, (*simulation).pass},
 	{"look", 4, false, (*simulation).compare},
 	{"renew", 4, false, (*simulation).renew},
 	{"start", 4, false, func(s *simulation) string { return s.start() }},
-	{"fault", 8, true, (*simulation).spoil},
+	{"fault", 3, true, (*simulation).spoil},
 	{"stray", 6, true, (*simulation).stray},
-	{"crash", 2, true, (*simulation).crash},
-	{"pause", 3, true, (*simulation).pause},
-	{"lose cursors", 2, true, (*simulation).loseCursors},
+	{"crash", 1, true, (*simulation).crash},
+	{"pause", 1, true, (*simulation).pause},
+	{"lose cursors", 1, true, (*simulation).loseCursors},
 	{"failing step", 3, true, (*simulation).spoilStep},
+	{"silence", 2, true, (*simulation).silence},
 	{"leave", 1, true, (*simulation).leave},
-	// An operator's hold, resume, skip, replace and cancel, and an export and import, come here.
+	{"operator", 5, false, (*simulation).operate},
+	// An export and import come here.
 }
 
 // happen appends events to some module.
@@ -183,7 +187,7 @@ func (s *simulation) happen() string {
 
 func (s *simulation) pass() string {
 	d := time.Duration(s.rng.IntN(4)) * 500 * time.Millisecond
-	if s.rng.IntN(12) == 0 {
+	if s.rng.IntN(24) == 0 {
 		d = time.Duration(s.rng.IntN(2*int(simTTL/time.Second))) * time.Second
 	}
 	s.clock = s.clock.Add(d)
