@@ -24,6 +24,10 @@ func In(phases ...Phase) []Phase { return phases }
 type Policy uint8
 
 // The policies. There is no default: a pair of a phase and an input without a choice is a mistake of the definition.
+//
+// An input that names only a claimed key, and that is ignored while another worker's instance is about to claim that key, is
+// counted as ignored and may be taken by that instance, once: its worker has not come to it yet, and there it is behind the
+// claim.
 const (
 	Ignore Policy = 1 // it is of no interest: recorded with the instance (counted, where there is none), and never applied later
 	Defer  Policy = 2 // it is kept, in order, until a phase comes in which it is handled or ignored; bounded by Deferral

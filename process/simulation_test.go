@@ -53,7 +53,9 @@ func TestSimulation(t *testing.T) {
 		for seed := range uint64(raced.Fewer(simSeeds)) { // #nosec G115 -- a few
 			run(seed)
 		}
-		wantKinds(t, kinds)
+		if !raced.On {
+			wantKinds(t, kinds)
+		}
 	}
 	passed := time.Since(began)
 	t.Logf("%d seeds, %d actions, %d steps of instances: %.0f steps a second", seeds, actions, steps, float64(steps)/passed.Seconds())
