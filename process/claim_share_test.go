@@ -136,14 +136,14 @@ func TestG8_G9_AnInputBehindItsClaimIsTakenInItsPlaceByAWorkerThatIsBehind(t *te
 
 func TestG9_WhatTheInstanceHasNotComeToWaitsOnWhenItsClaimEnds(t *testing.T) {
 	eachCouple(t, func(c *couple) {
-		c.then(Issued{c.d, c.x}, Paid{c.d, 1})
+		c.then(Glanced{c.d, 0}, Issued{c.d, c.x}, Paid{c.d, 1})
 		pass(c.t, 3*sharePoll)
 		c.stopped(c.instance, func() {
 			c.then(Paid{c.d, 2}, Withdrawn{c.d, c.x}, Paid{c.d, 3}, Glanced{c.d, 1})
 			c.wantClaims("the instance's owner is behind", c.has(c.x, 3))
 		})
 		c.wantClaims("released", c.has("", 1))
-		if n := must(process.Ignored(c.t.Context(), c.logs["sales"], "order")); !reflect.DeepEqual(n, map[string]int64{"no instance: glanced": 1}) {
+		if n := must(process.Ignored(c.t.Context(), c.logs["sales"], "order")); !reflect.DeepEqual(n, map[string]int64{"no instance: glanced": 2}) {
 			c.t.Errorf("ignored %v", n)
 		}
 		c.then(Issued{c.d, c.y}, Paid{c.d, 4})

@@ -180,11 +180,12 @@ func (t *term) takeClaimed(ctx context.Context, s *source, it *item, k ClaimedKe
 	if err != nil {
 		return err
 	}
-	return t.unclaimed(c, in, policy)
+	return t.unclaimed(c, in, policy, p)
 }
 
-// unclaimed follows the declared policy for an input whose key nobody had claimed when it came.
-func (t *term) unclaimed(c *claim, in *Taken, policy Policy) error {
+// unclaimed follows the declared policy for an input whose key nobody had claimed when it came. One that is ignored is
+// counted in a partition of this worker: the key's may be another one's.
+func (t *term) unclaimed(c *claim, in *Taken, policy Policy, partition int) error {
 	declared := policy
 	policy, rule, why := t.cfg.Definition.untaken(declared, c.Queued, c.ClaimedKey.noneYet())
 	switch policy {
@@ -197,7 +198,7 @@ func (t *term) unclaimed(c *claim, in *Taken, policy Policy) error {
 			c.see(in)
 			t.batch.claims[c.ClaimedKey] = c
 		}
-		t.countIgnored(t.mine.partition(c.place()), rule+in.Type, in)
+		t.countIgnored(partition, rule+in.Type, in)
 		return nil
 	}
 }
@@ -386,7 +387,7 @@ func (t *term) letGo(inst *Instance, k ClaimedKey) error {
 		if in.Position <= position(upTo, in) {
 			return false, nil // the instance took it where it stands in the log
 		}
-		return t.waitsOn(c, in)
+		return t.waitsOn(c, in, t.mine.partition(inst.Key))
 	})
 	t.patience(c)
 	return err
@@ -394,7 +395,7 @@ func (t *term) letGo(inst *Instance, k ClaimedKey) error {
 
 // waitsOn tells whether an input that came behind a claim, which has ended before the instance came to it, goes on
 // waiting.
-func (t *term) waitsOn(c *claim, in *Taken) (bool, error) {
+func (t *term) waitsOn(c *claim, in *Taken, partition int) (bool, error) {
 	facts, err := t.router.decode(in)
 	if err != nil {
 		return true, nil //nolint:nilerr // whoever takes it is held with it
@@ -403,7 +404,7 @@ func (t *term) waitsOn(c *claim, in *Taken) (bool, error) {
 	if err != nil || policy == Defer {
 		return err == nil, err
 	}
-	return false, t.unclaimed(c, in, policy)
+	return false, t.unclaimed(c, in, policy, partition)
 }
 
 // takeClaims looks at the rows that are due: what waits is handed over to this worker's instances, and what waited for too
