@@ -28,6 +28,7 @@ type claims struct {
 	turn  func(...ClaimedKey) error
 	items func(*claim) ([]queued, error)
 	inst  func(key string) (*Instance, error)
+	ours  func() error // fails where this worker has lost its lease
 }
 
 // begin is called at the beginning of a turn.
@@ -36,6 +37,12 @@ func (c *claims) begin(ctx context.Context, t *term) {
 	c.turn = func(keys ...ClaimedKey) error { return t.readClaims(ctx, keys) }
 	c.items = func(x *claim) ([]queued, error) { return readWaiting(ctx, t.home.Log, t.timers.process, x.ClaimedKey) }
 	c.inst = func(key string) (*Instance, error) { return t.instance(ctx, key) }
+	c.ours = func() error {
+		if err := t.written(); err != nil {
+			return err
+		}
+		return t.lease.Renew(context.WithoutCancel(ctx))
+	}
 }
 
 // readClaims reads rows that the turn does not know yet: first how far the partitions are, then the rows, so that an
@@ -371,6 +378,9 @@ func (t *term) letGo(inst *Instance, k ClaimedKey) error {
 		return err
 	}
 	if c.Instance != inst.Key {
+		if err := t.claims.ours(); err != nil { // the instance is what it was when this worker had its partition
+			return err
+		}
 		return &eventlog.CorruptError{Address: "claim " + k.entry(t.timers.process), Reason: fmt.Sprintf("instance %q has claimed the key, by the entry %q has", inst.Key, c.Instance)}
 	}
 	upTo := t.upTo(inst)

@@ -66,7 +66,7 @@ func TestG9_WhatTheStoreRefusesStopsNobodyElse(t *testing.T) {
 				}
 				w.raw("payments", e)
 				w.record("payments", Paid{"a", 1}, Paid{"b", 2})
-				if w.settle(soon); t.Failed() {
+				if w.settle(10 * soon); t.Failed() { // megabytes, again and again
 					return
 				}
 				if s, _ := w.state("b"); s.Cents != 2 {
