@@ -232,7 +232,7 @@ func TestG8_WhatQueuesForWhoHadAKeyIsNoOthers(t *testing.T) {
 	w.run()
 	w.loseCursors()
 	broken = false
-	w.operate(process.Request{Action: process.ActResume, Instance: "x"}, nil)
+	w.askToResume("x") // before anything is read again
 	w.happen(OrderPlaced{ID: "y"}, Issued{"d", "y"})
 	w.run()
 	w.loseCursors()
