@@ -225,7 +225,7 @@ func (o *oracle) operated(key string, i *simInstance, r *Record, what string) (a
 			o.fail("G9: %s was corrected, and nobody wanted that", what)
 			return true
 		}
-		o.replaced[in.ID] = string(replace.Data)
+		o.replaced[refused{key, in.ID}] = string(replace.Data)
 		o.happens("a timeout or a deferred input replaced")
 		if t, set := i.timers[in.Name]; set && t.ID == in.ID {
 			t.Data = in.Data
@@ -273,10 +273,10 @@ func (r *Record) byOperator() bool {
 }
 
 // payloadIs checks that an input holds what its log does, or what an operator put there.
-func (o *oracle) payloadIs(in *Taken, data []byte, what string) {
-	other, replaced := o.replaced[in.ID]
+func (o *oracle) payloadIs(key string, in *Taken, data []byte) {
+	other, replaced := o.replaced[refused{key, in.ID}]
 	if (in.Replaced != nil) != replaced || !replaced && string(in.Data) != string(data) || replaced && string(in.Data) != other {
-		o.fail("G9: %s holds %s; it was %s, replaced: %v %s", what, in.Data, data, replaced, other)
+		o.fail("G9: %s: %s holds %s; it was %s, replaced: %v %s", key, in.told(), in.Data, data, replaced, other)
 	}
 	if replaced {
 		o.happens("a replaced input taken")
@@ -291,7 +291,7 @@ func (o *oracle) rewritten(key string, was, in *Taken) {
 		o.fail("G9: %s in the queue of %s became %s", was.told(), key, in.told())
 	case in.Again && !was.Again && resume != nil && in.told() == was.told():
 	case in.Replaced != nil && replace != nil && replace.input == in.ID:
-		o.replaced[in.ID] = string(replace.Data)
+		o.replaced[refused{key, in.ID}] = string(replace.Data)
 		o.happens(fmt.Sprintf("%v replaced", in.Kind))
 	default:
 		o.fail("G9: %s in the queue of %s became %s, and nobody wanted that", was.told(), key, in.told())

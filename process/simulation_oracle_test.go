@@ -37,7 +37,7 @@ type oracle struct {
 	requests  map[event.ID]*simRequest
 	done      map[string][]*simRequest // those that this append carries out, by instance
 	holds     map[string]Holding       // what stands aside
-	replaced  map[event.ID]string      // payloads that operators corrected, by input
+	replaced  map[refused]string       // payloads that operators corrected, by instance and input
 	moved     map[string]bool          // documents that changed hands in this append
 	now       map[string][]Taking      // the steps of this append, by instance
 	steps     int
@@ -109,7 +109,7 @@ type simSent struct {
 
 func newOracle(s *simulation) *oracle {
 	o := &oracle{s: s, members: map[event.ID]bool{}, owners: make([]event.ID, s.cfg.Partitions), events: map[string][]*simEvent{}, seen: map[string]eventlog.Position{},
-		byID: map[event.ID]*simEvent{}, cursors: map[string][]eventlog.Position{}, instances: map[string]*simInstance{}, sent: map[event.ID]*simSent{}, tries: map[event.ID]int{}, kinds: map[string]int{}, keys: map[string]*simKey{}, moved: map[string]bool{}, requests: map[event.ID]*simRequest{}, holds: map[string]Holding{}, replaced: map[event.ID]string{}}
+		byID: map[event.ID]*simEvent{}, cursors: map[string][]eventlog.Position{}, instances: map[string]*simInstance{}, sent: map[event.ID]*simSent{}, tries: map[event.ID]int{}, kinds: map[string]int{}, keys: map[string]*simKey{}, moved: map[string]bool{}, requests: map[event.ID]*simRequest{}, holds: map[string]Holding{}, replaced: map[refused]string{}}
 	for _, m := range simModules {
 		o.cursors[m] = make([]eventlog.Position, s.cfg.Partitions)
 	}

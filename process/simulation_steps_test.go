@@ -154,7 +154,7 @@ func (o *oracle) takeEvent(key string, i *simInstance, in *Taken) {
 		o.fail("G8: %s took %s, which was passed before it was born", key, in.describe())
 	}
 	i.taken[e.id] = true
-	o.payloadIs(in, e.data, key+": "+in.told())
+	o.payloadIs(key, in, e.data)
 	high, of := i.high, e.module
 	switch {
 	case e.doc != "" && e.handed:

@@ -18,7 +18,8 @@ const (
 )
 
 // TestSimulation has chance decide what happens next, hundreds of times for each seed, and an oracle check G6 to G13 after
-// every action. ENSUE_SEED=7 runs one seed again, ENSUE_FOR=1m new ones for a minute. A seed repeats its run exactly, and
+// every action. ENSUE_SEED=7 runs one seed again, ENSUE_FOR=1m new ones for a minute, with
+// ENSUE_FROM=100 those from 100 on. A seed repeats its run exactly, and
 // a failure prints it, the end of what happened and, without -short, a shorter run that fails the same way.
 func TestSimulation(t *testing.T) {
 	if given := os.Getenv("ENSUE_SEED"); given != "" {
@@ -46,8 +47,12 @@ func TestSimulation(t *testing.T) {
 		if err != nil {
 			t.Fatal("ENSUE_FOR:", err)
 		}
+		next := rand.Uint64
+		if from, err := strconv.ParseUint(os.Getenv("ENSUE_FROM"), 10, 64); err == nil { // one after the other
+			next = func() uint64 { from++; return from - 1 }
+		}
 		for time.Since(began) < during {
-			run(rand.Uint64())
+			run(next())
 		}
 	} else {
 		for seed := range uint64(raced.Fewer(simSeeds)) { // #nosec G115 -- a few
