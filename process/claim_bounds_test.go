@@ -240,3 +240,33 @@ func TestG8_WhatQueuesForWhoHadAKeyIsNoOthers(t *testing.T) {
 	w.wantTook("who claims the key later", "y")
 	w.verify()
 }
+
+// An instance that stands aside claims a key when it is resumed, after cursors were lost. A payment that names the key came
+// while it stood aside, before one of the inputs that queue for it: it waits beside the key, and is handed over. It is not left
+// to its place in the log, which is behind what the instance took.
+func TestG9_WhatWaitsForAClaimOutOfAQueueIsHandedOver(t *testing.T) {
+	w := claimWorld(t)
+	broken := true
+	w.claiming(append(claimParts(), onTaken(), process.On[OrderRun, Noted]{NoInstance: process.Ignore, Locate: process.Key(func(e Noted) string { return e.ID }),
+		Evolve: func(s OrderRun, _ process.Input[Noted]) OrderRun { return tookNext(s, "noted") },
+		React: func(_ OrderRun, _ process.Input[Noted], do *process.Step) {
+			if broken {
+				do.Fail(errors.New("not yet"))
+			}
+		}})...)
+	w.config.Retry.Attempts = 1
+	w.happen(OrderPlaced{ID: "x"}, Noted{"x"})
+	w.run()
+	w.happen(Issued{"d", "x"}, Paid{"d", 1}, Noted{"x"})
+	w.run()
+	w.loseCursors()
+	broken = false
+	w.askToResume("x") // before anything is read again
+	w.run()
+	s, _ := w.state("x")
+	if slices.Sort(s.Inputs); !slices.Equal(s.Inputs, []string{"noted", "noted", "paid 1"}) {
+		t.Errorf("x took %q", s.Inputs)
+	}
+	w.wantClaims("at the end", `d: "x", 0 waiting`)
+	w.verify()
+}

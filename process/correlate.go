@@ -140,8 +140,17 @@ func (t *term) holder(k ClaimedKey) (string, error) {
 	return c.Instance, nil
 }
 
-// stands implements world: where the process stands, for an instance, in all of its sources.
-func (t *term) stands(key string) []Mark { return t.passed(key, &Taken{}) }
+// stands implements world: where the process stands, for an instance, in all of its sources. What queues for it is its own,
+// also when cursors were lost.
+func (t *term) stands(key string) []Mark {
+	known := Instance{Marks: t.passed(key, &Taken{})}
+	if h := t.holds[key]; h != nil {
+		for _, m := range h.Marks {
+			known.mark(m)
+		}
+	}
+	return known.Marks
+}
 
 // takeClaimed gives an event to the instance that has claimed a key, or lets it wait until one does.
 func (t *term) takeClaimed(ctx context.Context, s *source, it *item, k ClaimedKey) error {
@@ -317,11 +326,6 @@ func (t *term) upTo(inst *Instance) []Mark {
 	known := Instance{Marks: slices.Clone(inst.Marks)}
 	for _, m := range t.stands(inst.Key) {
 		known.mark(m)
-	}
-	if h := t.holds[inst.Key]; h != nil { // what queues for it is its own, also when cursors were lost
-		for _, m := range h.Marks {
-			known.mark(m)
-		}
 	}
 	return known.Marks
 }

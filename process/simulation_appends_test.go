@@ -32,7 +32,9 @@ func (o *oracle) appended(w *simWorker, writes []eventlog.Write) {
 		o.fenced(w, writes)
 	}
 	wanted := 0
+	o.since = o.appends - 1
 	if w != nil && w.turning {
+		o.since = w.decided
 		o.now = map[string][]Taking{}
 		for _, c := range w.t.writing.changes {
 			o.now[c.Instance.Key] = c.Steps

@@ -121,9 +121,16 @@ func (o *oracle) crowdedBeside(e *simEvent) bool {
 	return e.policy == Defer && (k.full || k.wasFull > e.known)
 }
 
-// had tells whether an instance has the document, or had it in this append.
+// behindClaim tells whether who has an event's document has it since before the event: it may find what the owner of the
+// key's partition, which was ahead, has ignored (Policy).
+func (o *oracle) behindClaim(e *simEvent) bool {
+	k := o.key(e.doc)
+	return k.holder != "" && e.position > k.from[e.module]
+}
+
+// had tells whether an instance has the document, or had it when what is appended now was decided.
 func (o *oracle) had(i *simInstance, doc string) bool {
-	return i.claims[doc] || i.gave[doc] == o.appends
+	return i.claims[doc] || i.gave[doc] > o.since
 }
 
 // claimed takes note of what a step claims and gives back.
@@ -149,6 +156,9 @@ func (o *oracle) claimed(key string, i *simInstance, r *Record, what string) {
 		i.from[k.Key] = map[string]eventlog.Position{}
 		for _, m := range r.Marks {
 			i.from[k.Key][m.Module] = m.Position
+		}
+		for m, at := range i.high { // what it took is behind it, also when cursors were lost
+			i.from[k.Key][m] = max(i.from[k.Key][m], at)
 		}
 		o.happens("claim")
 	}
@@ -211,7 +221,7 @@ func (o *oracle) besides(writes []eventlog.Write) {
 			if err := json.Unmarshal(x.Entry.Value, &in); err != nil {
 				o.fail("beside %s: %v", parts[2], err)
 			}
-			if e := o.byID[in.ID]; e == nil || e.doc != parts[2] || e.takenBy != "" && e.takenBy != o.key(parts[2]).holder || e.beside > 0 || e.ignored {
+			if e := o.byID[in.ID]; e == nil || e.doc != parts[2] || e.takenBy != "" && e.takenBy != o.key(parts[2]).holder || e.beside > 0 || e.ignored && e.takenBy == "" && !o.behindClaim(e) {
 				o.fail("G8: %s waits beside %s, and was decided before, or names another", in.told(), parts[2])
 				return
 			}

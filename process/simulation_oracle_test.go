@@ -32,6 +32,7 @@ type oracle struct {
 	tries     map[event.ID]int // attempts without an answer, by command
 	ignored   int              // inputs that were ignored where there was no instance
 	appends   int
+	since     int                // how many there were when what is appended now was decided
 	kinds     map[string]int     // how often what happened
 	keys      map[string]*simKey // documents
 	requests  map[event.ID]*simRequest

@@ -30,6 +30,7 @@ type simWorker struct {
 	turning bool                         // it appends what a turn led to
 	did     bool                         // its last turn did something, and there may be more
 	append  func()                       // the append of its last turn, if that is yet to be executed
+	decided int                          // how many appends there were when that was decided
 	crashed bool
 }
 
@@ -172,7 +173,7 @@ func (s *simulation) turn(w *simWorker) string {
 			return "begins" + s.broken(w, err)
 		}
 		w.t, w.at, w.flights, w.later = t, map[string]eventlog.Position{}, nil, nil
-		t.aside, t.waits = func(do func()) { w.append = do }, func() { s.appends(w) }
+		t.aside, t.waits = func(do func()) { w.append, w.decided = do, s.oracle.appends }, func() { s.appends(w) }
 		t.dispatch.after = func(_ time.Duration, do func()) { w.later = append(w.later, do) }
 		for _, src := range t.sources {
 			w.at[src.module.Name] = src.begin()
