@@ -447,6 +447,7 @@ func (t *term) takeClaims(ctx context.Context) error {
 		c := t.claims.rows[k]
 		switch {
 		case c.due.IsZero() || c.due.After(now) || t.batch.inputs >= t.cfg.Batch:
+		case c.Instance == "" && !t.mine.has(c.place()): // it was given back in this turn: the key's owner looks at it now
 		case c.Instance == "":
 			err = t.waitedBeside(c, now)
 		case t.mine.has(c.Instance):
