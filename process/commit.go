@@ -204,11 +204,15 @@ func refusal(err error) error {
 var errRepeated = errors.New("an event with the id of one that is emitted is in the log already; leave the id to Emit")
 
 // cannotSave handles a batch that the store refuses. One of several inputs is split. When a single input is refused, its
-// instances stand aside with the store's error the next time that they take it (G9).
+// instances stand aside with the store's error the next time that they take it (G9). Where no instance took it, nothing can
+// stand aside: the term fails, and what comes next tries it again after a back-off.
 func (t *term) cannotSave(b *batch, err error) error {
 	var no *refusedError
 	if t.single == 0 && !b.alone || !errors.As(err, &no) {
 		return err
+	}
+	if len(b.changes) == 0 {
+		return fmt.Errorf("process: what belongs to no step cannot be stored: %w", no.err)
 	}
 	for _, c := range b.changes {
 		t.refuse[refused{c.Instance.Key, c.Steps[len(c.Steps)-1].Record.Input.ID}] = err

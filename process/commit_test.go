@@ -162,3 +162,32 @@ func TestG9_AnInstanceIsMendedBehindABatchThatIsBeingWritten(t *testing.T) {
 		}
 	})
 }
+
+// What the store refuses although no instance took a step in it is tried again, less and less often, until it is kept.
+func TestG9_ABatchWithoutStepsThatIsRefusedIsTriedAgainAfterABackOff(t *testing.T) {
+	eachStore(t, func(t *testing.T, s process.Store) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.config.Store, w.config.Definition = s, orderProcess(nil)
+			refused, began, took := 0, time.Now(), time.Duration(0)
+			w.log = func(m string, l eventlog.Log) eventlog.Log {
+				if m != "sales" {
+					return l
+				}
+				return wrapped{l, func(ctx context.Context, writes ...eventlog.Write) (eventlog.Appended, error) {
+					if refused < 20 && puts(writes, eventlog.Setting) && puts(writes, eventlog.Cursor) {
+						refused++
+						took = time.Since(began)
+						return eventlog.Appended{}, &eventlog.LimitError{What: "a value", Size: 2, Limit: 1}
+					}
+					return l.Append(ctx, writes...)
+				}}
+			}
+			w.record("payments", Noted{"nobody"})
+			w.settle(time.Hour)
+			if refused != 20 || took == 0 { // by the virtual clock
+				t.Errorf("it was refused %d times within %v", refused, took)
+			}
+		})
+	})
+}
