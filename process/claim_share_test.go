@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -29,7 +30,13 @@ type couple struct {
 
 // claimCouple hires two workers, and finds names so that the document's key is the first one's and the orders are the other's.
 func claimCouple(t *testing.T, w *world) *couple {
+	t.Helper()
 	w.claiming(append(claimParts(), onTaken())...)
+	return w.couple(t)
+}
+
+func (w *world) couple(t *testing.T) *couple {
+	t.Helper()
 	c := &couple{world: w, t: t, other: map[*hand]string{}}
 	first, second := event.NewID(), event.NewID()
 	w.config.Lease.Worker = first
@@ -337,4 +344,47 @@ func TestG8_AClaimByAWorkerThatIsBehindTakesNothingTwice(t *testing.T) {
 			})
 		})
 	}
+}
+
+// An instance gives a key back in the same turn in which its worker would hand over what waits there, for too long by now:
+// the key's owner counts that, beside what it has counted before.
+func TestG9_WhatAKeyGivenBackLeavesIsCountedByTheKeysOwner(t *testing.T) {
+	eachLog(t, func(t *testing.T, w *world) {
+		var well atomic.Bool
+		parts := claimParts()
+		parts[3] = process.On[OrderRun, Ended]{NoInstance: process.Ignore, Locate: process.Key(func(e Ended) string { return e.Order }),
+			React: func(_ OrderRun, _ process.Input[Ended], do *process.Step) {
+				if !well.Load() {
+					panic("not yet")
+				}
+				do.Complete()
+			}}
+		w.claiming(append(parts, onTaken())...)
+		const within = 4 * sharePoll
+		w.config.Retry = process.Retry{Backoff: consumer.Backoff{First: within, Most: within, Random: func(n int64) int64 { return n - 1 }}}
+		w.config.Definition = w.config.Definition.Deferring(process.Deferral{Within: within, Then: process.Ignore})
+		c := w.couple(t)
+		c.then(Paid{c.d, 1})
+		pass(t, 2*within)
+		c.wantClaims("the first waited for too long")
+		behind := c.key.pauseNext()
+		c.happen(OrderPlaced{ID: c.other[c.key]})
+		<-behind.stopped
+		c.then(Paid{c.d, 2}, Issued{c.d, c.x}, Ended{c.x})
+		c.wantHolds(c.x + " retrying 1")
+		stopped := c.instance.pauseNext()
+		c.happen(OrderPlaced{ID: c.other[c.instance]})
+		<-stopped.stopped
+		close(behind.resume)
+		pass(t, within+sharePoll) // meanwhile, the order is to be tried again
+		c.wantClaims("to be handed over", c.has(c.x, 1))
+		well.Store(true)
+		close(stopped.resume)
+		pass(t, 2*within)
+		want := map[string]int64{"no instance, deferred too long: paid": 2}
+		if n := must(process.Ignored(t.Context(), c.logs["sales"], "order")); !reflect.DeepEqual(n, want) {
+			t.Errorf("ignored %v, want %v", n, want)
+		}
+		c.end(nil, nil)
+	})
 }
