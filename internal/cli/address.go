@@ -98,13 +98,30 @@ type verifier interface {
 // opened is what there is at an address.
 type opened struct {
 	address string // without a password
+	given   string // as it was given, to be opened once more: it is never shown
 	stores  []store
 	modules []source // by name
 }
 
+// reads returns the run of a command that opens the logs at its address, to be read. It takes so many arguments beside that.
+func (p *program) reads(least, most int, do func(cmd *cobra.Command, o *opened, rest []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		address, rest, err := p.arguments(cmd, args, least, most)
+		if err != nil {
+			return err
+		}
+		o, err := p.open(cmd.Context(), address)
+		if err != nil {
+			return err
+		}
+		defer o.close()
+		return do(cmd, o, rest)
+	}
+}
+
 // open opens all logs at an address, to be read.
 func (p *program) open(ctx context.Context, address string) (_ *opened, err error) {
-	o := &opened{address: address}
+	o := &opened{address: address, given: address}
 	defer func() {
 		if err != nil {
 			o.close()

@@ -23,21 +23,12 @@ what each input would do that can come next, and what happens next and when.
 What inputs would do is what the definition declares for the phase that the instance is in; the log keeps that. A binary
 of the application's own, which has the definition, also says what changes the state and what may be sent.`,
 		Example: "  ensue process explain orders.db order-process 4711\n  ensue process explain orders.db order-process 4711 --json",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			address, rest, err := p.arguments(cmd, args, 2, 2)
-			if err != nil {
-				return err
-			}
-			o, err := p.open(cmd.Context(), address)
-			if err != nil {
-				return err
-			}
-			defer o.close()
+		RunE: p.reads(2, 2, func(cmd *cobra.Command, o *opened, rest []string) error {
 			i, err := p.find(cmd.Context(), o, rest[0], rest[1])
 			if err != nil {
 				return err
 			}
-			d, err := p.defined(cmd.Context(), address, i, rest[0], rest[1])
+			d, err := p.defined(cmd.Context(), o.given, i, rest[0], rest[1])
 			if err != nil {
 				return err
 			}
@@ -50,7 +41,7 @@ of the application's own, which has the definition, also says what changes the s
 			}
 			p.showExplained(v)
 			return nil
-		},
+		}),
 		ValidArgsFunction: p.completion(2),
 	}
 	cmd.Flags().IntVar(&last, "last", 5, "so many of the last inputs")

@@ -176,25 +176,16 @@ func (p *program) processShow() *cobra.Command {
 
 Instances that are kept as documents have no history; of these it shows the state.`,
 		Example: "  ensue process show orders.db order-process 4711\n  ensue process show orders.db order-process 4711 --brief\n  ensue process show orders.db order-process 4711 --json",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			address, rest, err := p.arguments(cmd, args, 2, 2)
-			if err != nil {
-				return err
-			}
-			o, err := p.open(cmd.Context(), address)
-			if err != nil {
-				return err
-			}
-			defer o.close()
+		RunE: p.reads(2, 2, func(cmd *cobra.Command, o *opened, rest []string) error {
 			i, err := p.find(cmd.Context(), o, rest[0], rest[1])
 			if err != nil {
 				return err
 			}
 			if i.instance == nil {
-				return fmt.Errorf("instance %q of process %s has not started; see ensue process explain %s %s %s", rest[1], rest[0], address, rest[0], rest[1])
+				return fmt.Errorf("instance %q of process %s has not started; see ensue process explain %s %s %s", rest[1], rest[0], o.address, rest[0], rest[1])
 			}
 			return p.showHistory(i, brief)
-		},
+		}),
 		ValidArgsFunction: p.completion(2),
 	}
 	cmd.Flags().BoolVar(&brief, "brief", false, "without payloads")

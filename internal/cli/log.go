@@ -346,16 +346,7 @@ func (p *program) logStats() *cobra.Command {
 		Short:   "Count what is in logs",
 		Long:    "Count what is in the log of each module: events by type and by category, system records, streams, and entries by kind.",
 		Example: "  ensue log stats orders.db\n  ensue log stats data/ -m payments --json",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			address, _, err := p.arguments(cmd, args, 0, 0)
-			if err != nil {
-				return err
-			}
-			o, err := p.open(cmd.Context(), address)
-			if err != nil {
-				return err
-			}
-			defer o.close()
+		RunE: p.reads(0, 0, func(cmd *cobra.Command, o *opened, _ []string) error {
 			modules, err := o.chosen(module)
 			if err != nil {
 				return err
@@ -376,7 +367,7 @@ func (p *program) logStats() *cobra.Command {
 				p.showStats(&all[i])
 			}
 			return nil
-		},
+		}),
 		ValidArgsFunction: p.completion(0),
 	}
 	p.moduleFlag(cmd, &module)

@@ -140,22 +140,13 @@ func (p *program) streamShow() *cobra.Command {
 		Long: `Show the events of a stream with their payloads, links with where they lead, and the records that a process leaves
 in the stream of an instance: what was taken and decided.`,
 		Example: "  ensue stream show orders.db order/4711\n  ensue stream show orders.db order-process/4711 --brief\n  ensue stream show orders.db order/4711 --backward --limit 3",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			address, rest, err := p.arguments(cmd, args, 1, 1)
-			if err != nil {
-				return err
-			}
-			o, err := p.open(cmd.Context(), address)
-			if err != nil {
-				return err
-			}
-			defer o.close()
+		RunE: p.reads(1, 1, func(cmd *cobra.Command, o *opened, rest []string) error {
 			m, err := o.holder(cmd.Context(), module, rest[0])
 			if err != nil {
 				return err
 			}
 			return p.showStream(cmd.Context(), m, rest[0], eventlog.StreamQuery{After: event.Version(after), Limit: limit, Backward: backward, System: true}, brief)
-		},
+		}),
 		ValidArgsFunction: p.completeStreams,
 	}
 	p.moduleFlag(cmd, &module)

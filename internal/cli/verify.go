@@ -26,20 +26,11 @@ was taken or ignored by each instance that it concerns, waits for it, or was cou
 What is wrong is written with where it is, and the exit code is 1. The application may run meanwhile. Modules that are
 elsewhere cannot be looked at; it says so.`,
 		Example: "  ensue log verify orders.db\n  ensue log verify data/ --json\n  ensue log verify postgres://reports@db.example.com/shop",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			address, _, err := p.arguments(cmd, args, 0, 0)
-			if err != nil {
-				return err
-			}
-			o, err := p.open(cmd.Context(), address)
-			if err != nil {
-				return err
-			}
-			defer o.close()
-			return p.withEngines(cmd.Context(), address, func(engines []*process.Engine, why error) error {
+		RunE: p.reads(0, 0, func(cmd *cobra.Command, o *opened, _ []string) error {
+			return p.withEngines(cmd.Context(), o.given, func(engines []*process.Engine, why error) error {
 				return p.verify(cmd.Context(), o, engines, why, most)
 			})
-		},
+		}),
 		ValidArgsFunction: p.completion(0),
 	}
 	cmd.Flags().IntVar(&most, "most", 1000, "show at most so many `problems`, 0 for all")

@@ -43,16 +43,7 @@ func (p *program) workersCommand() *cobra.Command {
 		Long: `List the workers of each process, or of the one of that NAME: which partitions each has, since when, how long its lease
 runs, and how far behind it is in each source.`,
 		Example: "  ensue workers orders.db\n  ensue workers postgres://ensue@db.example.com/shop order-process --json",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			address, rest, err := p.arguments(cmd, args, 0, 1)
-			if err != nil {
-				return err
-			}
-			o, err := p.open(cmd.Context(), address)
-			if err != nil {
-				return err
-			}
-			defer o.close()
+		RunE: p.reads(0, 1, func(cmd *cobra.Command, o *opened, rest []string) error {
 			all, err := o.processes(cmd.Context())
 			if len(rest) > 0 {
 				var one kept
@@ -63,7 +54,7 @@ runs, and how far behind it is in each source.`,
 				return err
 			}
 			return p.listWorkers(cmd.Context(), o, all)
-		},
+		}),
 		ValidArgsFunction: p.completion(1),
 	}
 }
