@@ -388,3 +388,43 @@ func TestG9_WhatAKeyGivenBackLeavesIsCountedByTheKeysOwner(t *testing.T) {
 		c.end(nil, nil)
 	})
 }
+
+// A worker is stopped in the middle of a step. Others give back a key meanwhile, and another instance claims it. When it
+// goes on, it hears that it has lost its lease: what it finds is not damage.
+func TestG12_AKeyThatHasGoneOnIsNoDamageToAWorkerThatLostItsLease(t *testing.T) {
+	eachLog(t, func(t *testing.T, w *world) {
+		stopped, resume := make(chan struct{}), make(chan struct{})
+		var again atomic.Bool
+		parts := claimParts()
+		parts[0] = process.On[OrderRun, OrderPlaced]{Starts: true, Locate: process.Key(func(e OrderPlaced) string { return e.ID }),
+			React: func(_ OrderRun, in process.Input[OrderPlaced], _ *process.Step) {
+				if in.Event.ID == "slow" && !again.Swap(true) {
+					close(stopped)
+					<-resume
+				}
+			}}
+		w.claiming(append(parts, onTaken())...)
+		late := w.hire(t)
+		late.paused = true
+		w.happen(OrderPlaced{ID: "x"}, OrderPlaced{ID: "y"}, Issued{"d", "x"})
+		allIdle(t, late)
+		w.record("sales", OrderPlaced{ID: "slow"}, Withdrawn{"d", "x"})
+		<-stopped
+		next := w.hire(t)
+		pass(t, 2*shareTTL)
+		w.happen(Issued{"d", "y"}, Paid{"d", 1})
+		allIdle(t, next)
+		w.wantClaims("it has gone on", `d: "y", 0 waiting`)
+		close(resume)
+		pass(t, 3*sharePoll)
+		allIdle(t, late, next)
+		if said := late.said.String(); !strings.Contains(said, "lost its lease") || strings.Contains(said, "held") {
+			t.Errorf("it said:\n%s", said)
+		}
+		w.wantHolds()
+		w.wantTook("at the end", "y", "paid 1")
+		late.stop()
+		next.stop()
+		w.verify()
+	})
+}
