@@ -280,14 +280,7 @@ func TestG8_ImportedLogIsRecognisedByIDs(t *testing.T) {
 		scenario(w)
 		w.run()
 		before, _ := w.state("waits")
-		copied := memlog.New()
-		for rec, err := range w.logs["payments"].Read(t.Context(), eventlog.Query{}) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			must(copied.Append(t.Context(), eventlog.ToStream{Stream: rec.Stream, Events: []event.Event{rec.Event}}))
-		}
-		w.logs["payments"] = copied
+		w.importAgain("payments")
 		e := w.engine()
 		if err := e.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "payments") {
 			t.Fatalf("a replaced log must stop the process, got %v", err)
@@ -301,6 +294,19 @@ func TestG8_ImportedLogIsRecognisedByIDs(t *testing.T) {
 		}
 		checkScenario(t, w)
 	})
+}
+
+// importAgain replaces a module's log by another one with the same events.
+func (w *world) importAgain(module string) {
+	w.t.Helper()
+	copied := memlog.New()
+	for rec, err := range w.logs[module].Read(w.t.Context(), eventlog.Query{}) {
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		must(copied.Append(w.t.Context(), eventlog.ToStream{Stream: rec.Stream, Events: []event.Event{rec.Event}}))
+	}
+	w.logs[module] = copied
 }
 
 func TestG1_ARewoundLogStopsTheProcess(t *testing.T) {

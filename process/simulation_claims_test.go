@@ -313,7 +313,8 @@ func (o *oracle) decidedBeside(e *simEvent) {
 	if e.takenBy != "" || e.ignored || k.waits(e.id) {
 		return
 	}
-	if owed := k.holder != "" && e.position > k.from[e.module]; owed || e.policy != Ignore && !o.crowdedBeside(e) {
+	owed := k.holder != "" && e.position > k.from[e.module] && k.since <= o.since // it was claimed when that was decided
+	if owed || e.policy != Ignore && !o.crowdedBeside(e) {
 		o.fail("G9: %s at %d of %s was passed, and nobody took it; %q has %s", e.name, e.position, e.module, k.holder, e.doc)
 	}
 	o.s.log("      %s %d of %s is ignored: nobody has %s", e.name, e.position, e.module, e.doc)
