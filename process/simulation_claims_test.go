@@ -154,8 +154,14 @@ func (o *oracle) claimed(key string, i *simInstance, r *Record, what string) {
 		i.claims[k.Key] = true
 		o.moved[k.Key] = true
 		i.from[k.Key] = map[string]eventlog.Position{}
-		for _, m := range r.Marks {
-			i.from[k.Key][m.Module] = m.Position
+		stood := slices.Clone(r.Marks)
+		for _, s := range append(i.steps[:len(i.steps):len(i.steps)], *r) {
+			if s.Birth != nil { // what had been passed then is behind it, also when cursors were lost
+				stood = append(stood, s.Birth.Marks...)
+			}
+		}
+		for _, m := range stood {
+			i.from[k.Key][m.Module] = max(i.from[k.Key][m.Module], m.Position)
 		}
 		for m, at := range i.high { // what it took is behind it, also when cursors were lost
 			i.from[k.Key][m] = max(i.from[k.Key][m], at)
