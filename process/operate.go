@@ -32,8 +32,8 @@ type Request struct {
 	Instance    string          // this one: its key, or that of a hold
 	Fingerprint string          // all that stand aside with this error; see Holding
 	All         bool            // all that stand aside
-	Reason      string          // why: recorded. Needed for all but ActResume
-	By          string          // who: recorded
+	Reason      string          // why: in the history after ActSkip, ActReplace and ActCancel, with the hold after ActHold. Needed for all but ActResume
+	By          string          // who: recorded with it
 	Data        json.RawMessage // of ActReplace: the payload of the event or timeout, the result or rejection of the command
 
 	Wait     time.Duration             // for the answers, at most, once the requests are kept; 0 for as long as the context lasts

@@ -125,8 +125,9 @@ type stepView struct {
 	Emitted   int            `json:"emitted,omitempty"`
 	Completed bool           `json:"completed,omitempty"`
 	Ending    process.Ending `json:"ending,omitempty"`
-	Corrected bool           `json:"corrected,omitempty"` // an operator corrected an input that waits in the instance
-	Reason    string         `json:"reason,omitempty"`    // the operator's
+	GivenUp   bool           `json:"compensating,omitempty"` // from here on, the instance undoes what it did
+	Corrected bool           `json:"corrected,omitempty"`    // an operator corrected an input that waits in the instance
+	Reason    string         `json:"reason,omitempty"`       // the operator's
 	By        string         `json:"by,omitempty"`
 
 	Claimed  []process.ClaimedKey `json:"claimed,omitempty"`
@@ -160,6 +161,7 @@ type commandView struct {
 	Module    string             `json:"module"`
 	Sent      time.Time          `json:"sent"`
 	Before    time.Time          `json:"before,omitzero"`  // its deadline
+	Undoes    int                `json:"undoes,omitempty"` // the number of the command that it undoes
 	Status    string             `json:"status,omitempty"` // of its receipt, or "pending", "lost" or "unknown"
 	Handled   *time.Time         `json:"handled,omitempty"`
 	Rejection *command.Rejection `json:"rejection,omitempty"`
@@ -178,7 +180,7 @@ type timeoutView struct {
 
 func stepOf(r *process.Record) stepView {
 	v := stepView{Input: inputOf(&r.Input), Linked: r.Linked, Ignored: r.Ignored, Cancelled: r.Cancelled, Once: r.Once, Emitted: r.Emitted, Completed: r.Completed,
-		Ending: r.Ending, Corrected: r.Corrected, Reason: r.Why, By: r.Operator, Claimed: r.Claimed, Released: r.Released}
+		Ending: r.Ending, GivenUp: r.Compensating, Corrected: r.Corrected, Reason: r.Why, By: r.Operator, Claimed: r.Claimed, Released: r.Released}
 	for i := range r.Refused {
 		v.Refused = append(v.Refused, r.Refused[i].ClaimTaken)
 	}
@@ -219,7 +221,7 @@ func replacedOf(r *process.Correction) *replacedView {
 }
 
 func commandOf(s *process.Sent) commandView {
-	return commandView{Number: s.Number, ID: s.ID, Type: s.Type, Module: s.Module, Sent: s.At, Before: s.Before, payload: payloadOf(s.Data)}
+	return commandView{Number: s.Number, ID: s.ID, Type: s.Type, Module: s.Module, Sent: s.At, Before: s.Before, Undoes: s.Undoes, payload: payloadOf(s.Data)}
 }
 
 func timeoutOf(t process.Timer) timeoutView {
@@ -257,8 +259,15 @@ func (v *stepView) effects() (lines []string) {
 	if v.Emitted > 0 {
 		lines = append(lines, "emits "+count(v.Emitted, "event", "events"))
 	}
+	if v.GivenUp {
+		lines = append(lines, "gives the instance up: what can be undone is undone")
+	}
 	for i := range v.Sent {
-		lines = append(lines, fmt.Sprintf("sends command %d, %s to %s", v.Sent[i].Number, v.Sent[i].Type, v.Sent[i].Module)+v.Sent[i].outcome())
+		c, undoes := &v.Sent[i], ""
+		if c.Undoes > 0 {
+			undoes = fmt.Sprintf(", which undoes command %d", c.Undoes)
+		}
+		lines = append(lines, fmt.Sprintf("sends command %d, %s to %s", c.Number, c.Type, c.Module)+undoes+c.outcome())
 	}
 	for _, t := range v.Set {
 		lines = append(lines, fmt.Sprintf("sets timeout %s, due %s", t.Name, at(t.Due)))
@@ -278,7 +287,10 @@ func (v *stepView) effects() (lines []string) {
 	for _, k := range v.Released {
 		lines = append(lines, "releases "+k.String())
 	}
-	if v.Completed {
+	switch {
+	case v.Completed && v.Ending != process.Ended:
+		lines = append(lines, "completes the instance: "+string(v.Ending))
+	case v.Completed:
 		lines = append(lines, "completes the instance")
 	}
 	if v.Corrected {

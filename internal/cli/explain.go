@@ -53,8 +53,9 @@ type explainView struct {
 	Process  string               `json:"process"`
 	Instance string               `json:"instance"`
 	Status   process.Status       `json:"status"`
-	Phase    process.Phase        `json:"phase,omitempty"` // of a process that declares phases
-	Since    *time.Time           `json:"since,omitempty"` // when it took its last input
+	Ending   process.Ending       `json:"ending,omitempty"` // of one that is completed
+	Phase    process.Phase        `json:"phase,omitempty"`  // of a process that declares phases
+	Since    *time.Time           `json:"since,omitempty"`  // when it took its last input
 	Started  *time.Time           `json:"started,omitempty"`
 	Inputs   int                  `json:"inputs"`
 	State    json.RawMessage      `json:"state,omitempty"` // where the program has the definition
@@ -96,7 +97,7 @@ func (p *program) explain(ctx context.Context, o *opened, i *known, d *defined, 
 	v := &explainView{Process: i.process.Process, Instance: key, Timeouts: []timeoutView{}, Commands: orEmpty(i.commands),
 		Queue: []inputView{}, Deferred: []deferredView{}, Last: []stepView{}, Next: []nextView{}}
 	if n := i.instance; n != nil {
-		v.Status, v.Since, v.Started, v.Inputs, v.Claims = n.Status, &n.Changed, &n.Started, n.Steps, n.Claims
+		v.Status, v.Ending, v.Since, v.Started, v.Inputs, v.Claims = n.Status, n.Ending, &n.Changed, &n.Started, n.Steps, n.Claims
 		v.Compensating = n.Compensating && n.Status == process.Running
 		if n.Status == process.Running && !v.Compensating {
 			v.Phase = n.Phase
@@ -170,8 +171,12 @@ func (p *program) next(v *explainView, worked, behind bool) []nextView {
 		say(nil, "by the replay clock a command of it is waited for; what queues follows its outcome, in order")
 	case aside && !dispatches:
 		say(nil, "nothing happens by itself: its commands wait, and its inputs queue, until it is released")
+	case aside && v.Aside.Error == "":
+		say(nil, "nothing happens by itself: its inputs queue until somebody decides: ensue process resume or cancel")
 	case aside:
 		say(nil, "nothing happens by itself: its inputs queue until somebody decides: ensue process resume, skip, replace or cancel")
+	case v.Status == process.Completed && slices.ContainsFunc(v.Possible, func(x possibleView) bool { return x.Policy == process.Hold }):
+		say(nil, "nothing more by itself: it is completed, and stays so; what comes late holds it, or is recorded as ignored, as said above")
 	case v.Status == process.Completed:
 		say(nil, "nothing more: it is completed, and what comes late is recorded as ignored")
 	case v.Aside != nil:
@@ -208,7 +213,11 @@ func (p *program) showExplained(v *explainView) {
 	case v.Status == process.New:
 		fmt.Fprintf(p.out, " has not started; %s for it since %s\n", count(v.Aside.Queued, "input waits", "inputs wait"), p.since(v.Aside.Since))
 	case v.Status == process.Completed:
-		fmt.Fprintf(p.out, " is completed, since %s, with %s\n", p.since(*v.Since), count(v.Inputs, "input", "inputs"))
+		ending := ""
+		if v.Ending != process.Ended {
+			ending = ": " + string(v.Ending)
+		}
+		fmt.Fprintf(p.out, " is completed%s, since %s, with %s\n", ending, p.since(*v.Since), count(v.Inputs, "input", "inputs"))
 	default:
 		doing := "is running"
 		switch {
@@ -222,7 +231,11 @@ func (p *program) showExplained(v *explainView) {
 	if len(v.State) > 0 {
 		fmt.Fprintf(p.out, "\n%s  %s\n", p.paint(bold, "State"), clean(string(v.State)))
 	}
-	if a := v.Aside; a != nil && a.Error != "" {
+	switch a := v.Aside; {
+	case a == nil:
+	case a.Error == "" && a.Reason != "":
+		fmt.Fprintf(p.out, "\n%s since %s\n  by     %s: %s\n", p.paint(red, "Stands aside, "+a.Condition+","), p.since(a.Since), clean(a.By), clean(a.Reason))
+	case a.Error != "":
 		fmt.Fprintf(p.out, "\n%s since %s, after %s\n", p.paint(red, "Stands aside, "+a.Condition+","), p.since(a.Since), count(a.Attempts, "attempt", "attempts"))
 		fmt.Fprintf(p.out, "  at     %s\n  error  %s\n", clean(a.Input), p.paint(red, clean(firstLine(a.reason()))))
 	}

@@ -26,18 +26,19 @@ type operating struct {
 	short  string
 	long   string
 	done   string // what was done
+	kept   string // where the reason is kept
 }
 
 // operators returns the commands by which operators decide on held instances.
 func (p *program) operators() []*cobra.Command {
 	all := []operating{
-		{process.ActHold, "Hold an instance by hand", "Hold an instance, also a healthy one: its later inputs queue until it is resumed.", "held"},
-		{process.ActResume, "Have held instances try again", "Have held instances try again what failed, and then what queues behind it, in order.", "resumed"},
-		{process.ActSkip, "Leave out the input that failed", "Leave out the input that failed. It is recorded as ignored, with the reason; what queues behind it is taken.", "skipped"},
+		{process.ActHold, "Hold an instance by hand", "Hold an instance, also a healthy one: its later inputs queue until it is resumed.", "held", "it stands with the hold"},
+		{process.ActResume, "Have held instances try again", "Have held instances try again what failed, and then what queues behind it, in order.", "resumed", "the application logs it"},
+		{process.ActSkip, "Leave out the input that failed", "Leave out the input that failed. It is recorded as ignored, with the reason; what queues behind it is taken.", "skipped", "it is recorded in the instance's history"},
 		{process.ActReplace, "Correct the input that failed", `Take the input that failed with a corrected payload, given by --data: that of an event or timeout, the result of a command
 that was accepted, the rejection of one that was not. The original is kept beside it. A payload that the definition
-cannot take is refused, and the instance stays held.`, "replaced"},
-		{process.ActCancel, "Complete an instance", "Complete an instance, held or not: its timeouts are cancelled, and what queues for it is recorded as ignored.", "cancelled"},
+cannot take is refused, and the instance stays held.`, "replaced", "it is recorded in the instance's history"},
+		{process.ActCancel, "Complete an instance", "Complete an instance, held or not: its timeouts are cancelled, and what queues for it is recorded as ignored.", "cancelled", "it is recorded in the instance's history"},
 	}
 	commands := make([]*cobra.Command, len(all))
 	for n := range all {
@@ -72,10 +73,13 @@ func (p *program) operator(o *operating) *cobra.Command {
 				r.Instance = rest[1]
 			}
 			if (r.Instance != "") == (r.All || r.Fingerprint != "") || r.All && r.Fingerprint != "" {
-				return usage(cmd, "say for which instances: one INSTANCE, --all, or --error with a fingerprint that %s process ls --held shows", p.name)
+				return usage(cmd, "say for which instances, in one way: one INSTANCE, --all, or --error with a fingerprint that %s process ls --held shows", p.name)
 			}
 			if r.Reason == "" && o.action != process.ActResume {
-				return usage(cmd, "say why by --reason; it is recorded")
+				return usage(cmd, "say why by --reason; %s", o.kept)
+			}
+			if wait < 0 {
+				return usage(cmd, "--wait takes a time, not %v", wait)
 			}
 			if o.action == process.ActReplace {
 				if r.Data, err = p.corrected(cmd, data); err != nil {
@@ -92,8 +96,8 @@ func (p *program) operator(o *operating) *cobra.Command {
 	} else {
 		cmd.Flags().StringVar(&data, "data", "", "`file` with the corrected payload as JSON, - for standard input")
 	}
-	cmd.Flags().StringVar(&r.Reason, "reason", "", "why; it is recorded")
-	cmd.Flags().StringVar(&r.By, "by", operatorName(p.env), "who; it is recorded")
+	cmd.Flags().StringVar(&r.Reason, "reason", "", "why; "+o.kept)
+	cmd.Flags().StringVar(&r.By, "by", operatorName(p.env), "who; "+o.kept)
 	cmd.Flags().DurationVar(&wait, "wait", 5*time.Second, "how long to wait for the application")
 	return cmd
 }

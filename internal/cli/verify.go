@@ -22,6 +22,7 @@ it sent against their causes and receipts, the timeouts to come, the holds and t
 
 A binary of the application's own, which has the definitions, also accounts for every input: what a process has moved past
 was taken or ignored by each instance that it concerns, waits for it, or was counted as ignored where there was none.
+Events that find their instance by a claimed key are left out: who had the key at the time is not kept.
 
 What is wrong is written with where it is, and the exit code is 1. The application may run meanwhile. Modules that are
 elsewhere cannot be looked at; it says so.`,
