@@ -168,7 +168,9 @@ func (t *term) holdCounts() (held, waiting int) {
 		case Held:
 			held++
 		case Waiting:
-			waiting++
+			if h.Queued > 0 { // or what waited was decided by an operator
+				waiting++
+			}
 		}
 	}
 	return held, waiting

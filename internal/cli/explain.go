@@ -179,6 +179,8 @@ func (p *program) next(v *explainView, worked, behind bool) []nextView {
 		say(nil, "nothing more by itself: it is completed, and stays so; what comes late holds it, or is recorded as ignored, as said above")
 	case v.Status == process.Completed:
 		say(nil, "nothing more: it is completed, and what comes late is recorded as ignored")
+	case v.Aside != nil && v.Aside.Queued == 0:
+		say(nil, "an input that starts the instance comes")
 	case v.Aside != nil:
 		say(nil, "an input that starts the instance comes; what waits follows it, in order")
 		if v.Aside.RetryAt != nil {
@@ -210,6 +212,8 @@ func (p *program) showExplained(v *explainView) {
 	switch {
 	case v.Status == process.New && v.Aside != nil && v.Aside.Condition != string(process.Waiting):
 		fmt.Fprintf(p.out, " has not started: its first input failed\n")
+	case v.Status == process.New && v.Aside.Queued == 0:
+		fmt.Fprintf(p.out, " has not started, and nothing waits for it\n")
 	case v.Status == process.New:
 		fmt.Fprintf(p.out, " has not started; %s for it since %s\n", count(v.Aside.Queued, "input waits", "inputs wait"), p.since(v.Aside.Since))
 	case v.Status == process.Completed:

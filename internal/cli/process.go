@@ -201,6 +201,9 @@ func (p *program) processView(ctx context.Context, o *opened, k kept) (processVi
 			v.Retrying++
 		case process.Skipped, process.Awaiting: // for nobody to look at
 		default:
+			if h.Queued == 0 { // what waited was decided by an operator
+				continue
+			}
 			v.Waiting++
 		}
 	}
@@ -397,7 +400,7 @@ func (p *program) listAside(ctx context.Context, all []kept, held, waiting bool)
 			if err != nil {
 				return err
 			}
-			if h.Condition == process.Waiting && waiting || (h.Condition == process.Held || h.Condition == process.Retrying) && held {
+			if h.Condition == process.Waiting && h.Queued > 0 && waiting || (h.Condition == process.Held || h.Condition == process.Retrying) && held {
 				list = append(list, asideOf(k.Process, &h))
 			}
 		}
