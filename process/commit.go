@@ -207,7 +207,7 @@ var errRepeated = errors.New("an event with the id of one that is emitted is in 
 
 // cannotSave handles a batch that the store refuses. One of several inputs is split. When a single input is refused, its
 // instances stand aside with the store's error the next time that they take it (G9). Where no instance took it, nothing can
-// stand aside: the term fails, and what comes next tries it again after a back-off.
+// stand aside: the term fails, and the next one tries it again after a back-off.
 func (t *term) cannotSave(b *batch, err error) error {
 	var no *refusedError
 	if t.single == 0 && !b.alone || !errors.As(err, &no) {

@@ -18,9 +18,9 @@ const (
 )
 
 // TestSimulation has chance decide what happens next, hundreds of times for each seed, and an oracle check G6 to G13 after
-// every action. ENSUE_SEED=7 runs one seed again, ENSUE_FOR=1m new ones for a minute, with
-// ENSUE_FROM=100 those from 100 on. A seed repeats its run exactly, and
-// a failure prints it, the end of what happened and, without -short, a shorter run that fails the same way.
+// every action. ENSUE_SEED=7 runs one seed again, ENSUE_FOR=1m new ones for a minute, with ENSUE_FROM=100 those
+// from 100 on. A seed repeats its run exactly, and a failure prints it, the end of what happened and, without -short, a
+// shorter run that fails the same way.
 func TestSimulation(t *testing.T) {
 	if given := os.Getenv("ENSUE_SEED"); given != "" {
 		seed, err := strconv.ParseUint(given, 10, 64)
